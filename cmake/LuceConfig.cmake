@@ -1,0 +1,8 @@
+# find_package(Luce): the targets luce::core (no LibTorch) and luce::luce (everything).
+foreach(part LuceDependencies LuceFindTorch)
+  include("${CMAKE_CURRENT_LIST_DIR}/${part}.cmake")
+  if(DEFINED Luce_FOUND AND NOT Luce_FOUND)
+    return()
+  endif()
+endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/LuceTargets.cmake")
