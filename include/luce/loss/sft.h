@@ -1,0 +1,23 @@
+// Supervised fine-tuning: maximum likelihood of the chosen answers.
+#pragma once
+
+#include "luce/base/schema.h"
+#include "luce/loss/loss.h"
+#include "luce/loss/registry.h"
+
+namespace luce {
+
+struct SftOptions {};
+
+inline void describe(Schema&, SftOptions&) {}
+
+class Sft : public SequenceLoss {
+ public:
+  using Options = SftOptions;
+  static LossInfo info();
+
+  explicit Sft(const Options& = {}) {}
+  Terms operator()(const GroupInputs& inputs, Metrics& metrics) const override;
+};
+
+}  // namespace luce
