@@ -1,0 +1,92 @@
+// A decoder-only language model: embedding, a list of blocks, a final norm and an output matrix.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "luce/data/model_config.h"
+#include "luce/model/architecture.h"
+#include "luce/model/parameter.h"
+#include "luce/ops/attention.h"
+#include "luce/ops/elementwise.h"
+#include "luce/ops/tensor.h"
+
+namespace luce {
+
+struct ModelOptions {
+  at::ScalarType dtype = at::kFloat;  // f32, f64 or bf16
+  c10::Device device = c10::Device(c10::kCPU);
+};
+
+/// "float32", "float64" or "bfloat16". Throws UsageError, beginning with `where`.
+at::ScalarType dtype_of(const std::string& name, const std::string& where);
+
+/// Attention of one block: (block, q [N, H, d], k and v [N, K, d]) → [N, H, d].
+using Attend =
+    std::function<Tensor(size_t block, const Tensor& q, const Tensor& k, const Tensor& v)>;
+
+class CausalLM {
+ public:
+  /// Reads a Hugging Face model folder. Throws MissingFileError, and DataError where the weights do
+  /// not fit the config.
+  static std::shared_ptr<CausalLM> load(const std::filesystem::path& folder,
+                                        const ModelOptions& options = {});
+  /// A new model: matrices normal(0, initializer_range) by seed, norms 1, biases 0.
+  static std::shared_ptr<CausalLM> init(const ModelConfig& config, uint64_t seed,
+                                        const ModelOptions& options = {});
+  /// A copy that shares nothing.
+  std::shared_ptr<CausalLM> clone() const;
+
+  /// Writes config.json and the weights into an existing folder. Throws WriteError.
+  void save(const std::filesystem::path& folder) const;
+
+  const ModelConfig& config() const { return config_; }
+  const ModelOptions& options() const { return options_; }
+  /// In the order of the file; a tied output matrix is the embedding, listed once.
+  std::vector<Parameter>& parameters() { return parameters_; }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  int64_t num_parameters() const;
+
+  /// Rows of the embedding for tokens [N] i64: [N, D], without a graph.
+  Tensor embed(const Tensor& tokens) const;
+  /// All blocks and the final norm: [N, D] → [N, D]. Differentiable in `embedded` and the weights.
+  Tensor trunk(const Tensor& embedded, const Tensor& positions, const Attend& attend) const;
+  /// The same with attention over a forest of prompts and completions.
+  Tensor trunk(const Tensor& embedded, const Tensor& positions,
+               const std::vector<TreeSegment>& segments) const;
+  /// The output matrix [V, D], without a graph.
+  Tensor head_weight() const;
+  double attention_scale() const;
+
+  /// Places of the embedding and the output matrix in parameters(); the same where they are tied.
+  size_t embedding_index() const { return embedding_; }
+  size_t head_index() const { return head_; }
+
+ private:
+  struct Linear {
+    size_t weight = 0;
+    std::optional<size_t> bias;
+  };
+  struct Block {
+    size_t input_norm = 0, post_attention_norm = 0;
+    Linear q, k, v, o, gate, up, down;
+  };
+
+  CausalLM(ModelConfig config, ModelOptions options);
+  size_t declare(const std::string& name, std::vector<int64_t> shape, bool decay);
+  Linear declare_linear(const std::string& name, int64_t out, int64_t in, bool bias);
+  Tensor apply(const Linear& linear, const Tensor& x) const;
+  Tensor apply(const Block& block, size_t index, const Tensor& x, const RotaryTable& rotary,
+               const Attend& attend) const;
+
+  ModelConfig config_;
+  ModelOptions options_;
+  std::vector<double> inverse_frequencies_;
+  std::vector<Parameter> parameters_;
+  std::vector<Block> blocks_;
+  size_t embedding_ = 0, final_norm_ = 0, head_ = 0;
+};
+
+}  // namespace luce
