@@ -1,0 +1,44 @@
+// A whole training run from a config: what `luce train` does, as a function.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <optional>
+
+#include "luce/data/dataset.h"
+#include "luce/data/tokenizer.h"
+#include "luce/train/config.h"
+#include "luce/train/offline_task.h"
+#include "luce/train/trainer.h"
+
+namespace luce {
+
+/// Everything a run needs, made from its config: model, rows, loss, task.
+struct RunSetup {
+  std::shared_ptr<CausalLM> model;
+  std::shared_ptr<const Tokenizer> tokenizer;  // null where rows are token ids and there is none
+  Dataset train;                               // its examples have moved into the task
+  std::optional<Dataset> eval;
+  std::unique_ptr<OfflineTask> task;
+  TrainerOptions trainer;
+};
+
+/// Loads and checks everything; trains nothing. Throws the errors of its parts.
+RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry);
+
+/// The rows that a config names, train and eval, as they will be used.
+std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
+                                                     const Tokenizer* tokenizer);
+
+struct RunOptions {
+  bool progress = true;                           // a bar on stderr
+  const std::atomic<int>* stop_signal = nullptr;  // non-zero: finish the step, save, end
+  std::function<void(const StepReport&)> on_step;
+};
+
+/// Trains, logs to output_dir/metrics.jsonl and output_dir/runs, and writes the final model with
+/// its card, luce_config.json and report.html.
+TrainResult train(const RunConfig& config, const Document& document, const Registry& registry,
+                  const RunOptions& options = {});
+
+}  // namespace luce

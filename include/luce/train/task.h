@@ -1,0 +1,38 @@
+// A task turns rows into gradients; the trainer knows neither losses nor rows.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "luce/base/metrics.h"
+#include "luce/batch.h"
+#include "luce/loss/loss.h"
+#include "luce/model/roles.h"
+
+namespace luce {
+
+/// The work of one optimizer step.
+struct Step {
+  std::vector<std::vector<const Example*>> micro_batches;
+  Totals totals;              // of all of them: what the loss's terms are divided by
+  std::vector<int64_t> rows;  // lines of the data file, to name them where something goes wrong
+  bool detailed = false;  // a step whose metrics are about to be written: costly ones are wanted
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual Policy& policy() = 0;
+  /// Optimizer steps in one pass over the rows.
+  virtual int64_t steps_per_epoch() const = 0;
+  /// The micro-batches of step `step` (from 0). A pure function of its argument.
+  virtual Step next(int64_t step) = 0;
+  /// Forward, loss, and gradients into the buffers, for micro-batch `index` of the step.
+  virtual void accumulate(const Step& step, size_t index, Metrics& metrics) = 0;
+  /// Whether there are rows to evaluate on.
+  virtual bool can_evaluate() const = 0;
+  /// Metrics over the evaluation rows, under their plain names.
+  virtual Metrics evaluate() = 0;
+};
+
+}  // namespace luce

@@ -1,0 +1,124 @@
+#include "luce/train/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "luce/base/error.h"
+#include "luce/base/file.h"
+#include "luce/base/json.h"
+#include "luce/data/model_folder.h"
+#include "luce/data/safetensors.h"
+
+namespace luce {
+namespace fs = std::filesystem;
+namespace {
+
+const std::string kPrefix = "checkpoint-";
+
+DType stored(const Tensor& t) { return t.scalar_type() == at::kDouble ? DType::f64 : DType::f32; }
+
+/// Step → folder of every checkpoint that is there.
+std::map<int64_t, fs::path> checkpoints(const fs::path& output_dir) {
+  std::map<int64_t, fs::path> out;
+  if (!fs::is_directory(output_dir)) return out;
+  for (const auto& entry : fs::directory_iterator(output_dir)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    int64_t step = 0;
+    const char* begin = name.data() + kPrefix.size();
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(begin, end, step);
+    if (error == std::errc() && stop == end && fs::exists(entry.path() / "trainer_state.json"))
+      out[step] = entry.path();
+  }
+  return out;
+}
+
+}  // namespace
+
+fs::path save_checkpoint(const fs::path& output_dir, Policy& policy, AdamW& optimizer,
+                         const TrainerState& state, const fs::path& model_source) {
+  const fs::path folder = output_dir / cat(kPrefix, state.global_step);
+  write_folder_atomic(folder, [&](const fs::path& temporary) {
+    policy.model().save(temporary);
+    copy_tokenizer_files(model_source, temporary);
+    std::vector<TensorData> data;
+    const auto add = [&](const std::string& name, const Tensor& t) {
+      data.push_back({name, stored(t), t.sizes().vec(), t.data_ptr()});
+    };
+    for (size_t i = 0; i < policy.parameters().size(); ++i) {
+      const auto& p = policy.parameters()[i];
+      add(p.name + ".m", optimizer.first_moments()[i]);
+      add(p.name + ".v", optimizer.second_moments()[i]);
+      if (!p.master.is_same(p.work)) add(p.name + ".master", p.master);
+    }
+    write_safetensors(temporary / "optimizer.safetensors", data,
+                      {{"format", "pt"}, {"steps", cat(optimizer.steps())}});
+    Json json = {{"global_step", state.global_step}, {"num_input_tokens_seen", state.num_tokens}};
+    json["best_metric"] = state.best_metric ? Json(*state.best_metric) : Json(nullptr);
+    json["best_model_checkpoint"] = state.best_checkpoint;
+    write_file_atomic(temporary / "trainer_state.json", json.dump(2) + "\n");
+  });
+  return folder;
+}
+
+TrainerState load_checkpoint(const fs::path& folder, Policy& policy, AdamW& optimizer) {
+  const at::NoGradGuard no_grad;
+  const auto model = CausalLM::load(folder, policy.model().options());
+  const SafetensorsFile file(folder / "optimizer.safetensors");
+  for (size_t i = 0; i < policy.parameters().size(); ++i) {
+    auto& p = policy.parameters()[i];
+    if (model->parameters().size() != policy.parameters().size() ||
+        model->parameters()[i].work.sizes() != p.work.sizes())
+      throw DataError(cat(folder.string(), ": this checkpoint is of another model: \"", p.name,
+                          "\" differs in shape"));
+    p.work.detach().copy_(model->parameters()[i].work);
+    const auto fill = [&](const std::string& name, const Tensor& into) {
+      const TensorInfo* info = file.find(name);
+      if (info == nullptr || info->dtype != stored(into) ||
+          at::IntArrayRef(info->shape) != into.sizes())
+        throw DataError(cat(folder.string(), "/optimizer.safetensors: \"", name,
+                            "\" is missing or of another dtype or shape"));
+      file.read(*info, into.data_ptr());
+    };
+    fill(p.name + ".m", optimizer.first_moments()[i]);
+    fill(p.name + ".v", optimizer.second_moments()[i]);
+    if (!p.master.is_same(p.work)) fill(p.name + ".master", p.master);
+  }
+  const fs::path path = folder / "trainer_state.json";
+  const Json json = parse_json(read_file(path, 1 << 24), path.string());
+  TrainerState state;
+  const auto steps = file.metadata().find("steps");
+  if (!json.is_object() || !json.contains("global_step") ||
+      !json["global_step"].is_number_integer() || steps == file.metadata().end())
+    throw DataError(cat(path.string(), ": not the state of a training run"));
+  state.global_step = json["global_step"].get<int64_t>();
+  state.num_tokens = json.value("num_input_tokens_seen", 0.0);
+  if (json.contains("best_metric") && json["best_metric"].is_number())
+    state.best_metric = json["best_metric"].get<double>();
+  state.best_checkpoint = json.value("best_model_checkpoint", "");
+  optimizer.set_steps(std::atoll(steps->second.c_str()));
+  return state;
+}
+
+std::optional<fs::path> newest_checkpoint(const fs::path& output_dir) {
+  const auto all = checkpoints(output_dir);
+  if (all.empty()) return std::nullopt;
+  return all.rbegin()->second;
+}
+
+void remove_old_checkpoints(const fs::path& output_dir, int64_t keep, const std::string& spared) {
+  auto all = checkpoints(output_dir);
+  std::erase_if(all, [&](const auto& entry) { return entry.second.filename() == spared; });
+  std::error_code ignored;  // a checkpoint that cannot be removed is no reason to stop
+  while (static_cast<int64_t>(all.size()) > keep) {
+    fs::remove_all(all.begin()->second, ignored);
+    all.erase(all.begin());
+  }
+}
+
+}  // namespace luce

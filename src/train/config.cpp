@@ -1,0 +1,146 @@
+#include "luce/train/config.h"
+
+#include "luce/base/error.h"
+
+namespace luce {
+
+double RunConfig::learning_rate() const {
+  return train.learning_rate.value_or(task == "sft" ? 2e-5 : 1e-6);
+}
+
+void describe(Schema& s, ModelSection& o) {
+  s.field("path", o.path, "a Hugging Face model folder").required();
+  s.field("dtype", o.dtype, "dtype of weights and activations; statistics and gradients stay f32")
+      .one_of({"float32", "float64", "bfloat16"});
+}
+
+void describe(Schema& s, ReferenceSection& o) {
+  s.field("path", o.path, "folder of the reference model; null is a frozen copy of the start");
+  s.field("precompute", o.precompute,
+          "compute the reference's log-probs once, keep them on disk and drop the model")
+      .alias("precompute_ref_log_probs");
+}
+
+void describe(Schema& s, DataSection& o) {
+  s.field("train", o.train, "rows to train on: .jsonl, .jsonl.gz or .json").required();
+  s.field("eval", o.eval, "rows to evaluate on");
+  s.field("eval_fraction", o.eval_fraction,
+          "share of the training rows held out where eval is null")
+      .at_least(0)
+      .below(1);
+  s.field("type", o.type, "form of the rows")
+      .one_of({"auto", "preference", "text", "prompt_completion", "input_ids"});
+  s.field("column_map", o.column_map, "names of columns in the file: {\"chosen\": \"better\", …}");
+  s.field("max_length", o.max_length,
+          "tokens of prompt and answer together; longer rows lose their end")
+      .at_least(2);
+  s.field("shuffle", o.shuffle, "a new order each epoch; false keeps the file's");
+  s.field("strict", o.strict, "stop at the first bad row instead of dropping and counting it");
+  s.field("cache_dir", o.cache_dir,
+          "folder for tokenized rows and reference log-probs; null is output_dir/cache");
+  s.field("completion_only_loss", o.completion_only_loss,
+          "sft on prompt/completion rows: score the completion alone");
+}
+
+void describe(Schema& s, TrainSection& o) {
+  s.field("max_steps", o.max_steps, "optimizer steps; -1 follows num_train_epochs").at_least(-1);
+  s.field("num_train_epochs", o.num_train_epochs, "passes over the rows").above(0);
+  s.field("batch_size", o.batch_size, "rows of the file in one optimizer step").at_least(1);
+  s.field("micro_batch_tokens", o.micro_batch_tokens,
+          "tokens run at once; changes memory and speed, not the gradient")
+      .at_least(1);
+  s.field("prefix_sharing", o.prefix_sharing, "run a prompt once for all its answers");
+  s.field("learning_rate", o.learning_rate, "null is the task's default: sft 2e-5, preference 1e-6")
+      .at_least(0);
+  s.field("lr_scheduler_type", o.lr_scheduler_type, "shape of the learning rate over the run")
+      .one_of({"constant", "constant_with_warmup", "linear", "cosine"});
+  s.field("min_lr", o.min_lr, "where linear and cosine end, as an absolute learning rate")
+      .at_least(0);
+  s.field("warmup_steps", o.warmup_steps,
+          "steps from 0 to the full rate; below 1, a share of the run")
+      .at_least(0);
+  s.field("weight_decay", o.weight_decay, "decoupled decay; skips norms and biases").at_least(0);
+  s.field("adam_beta1", o.adam_beta1, "decay of the first moment").at_least(0).below(1);
+  s.field("adam_beta2", o.adam_beta2, "decay of the second moment").at_least(0).below(1);
+  s.field("adam_epsilon", o.adam_epsilon, "added to the root of the second moment").at_least(0);
+  s.field("max_grad_norm", o.max_grad_norm, "clip the gradient to this norm; 0 is no clipping")
+      .at_least(0);
+  s.field("seed", o.seed, "seed of everything random").at_least(0);
+  s.field("logging_steps", o.logging_steps, "steps between lines of metrics").at_least(1);
+  s.field("eval_steps", o.eval_steps, "steps between evaluations; 0 is after each epoch")
+      .at_least(0);
+  s.field("save_steps", o.save_steps, "steps between checkpoints; 0 saves only the final model")
+      .at_least(0);
+  s.field("save_total_limit", o.save_total_limit, "checkpoints kept, the best one not counted")
+      .at_least(1);
+  s.field("load_best_model_at_end", o.load_best_model_at_end,
+          "keep the weights of the best evaluation and end with them");
+  s.field("metric_for_best_model", o.metric_for_best_model, "what best means");
+  s.field("greater_is_better", o.greater_is_better, "null: false for losses, true for the rest");
+  s.field(
+       "resume", o.resume,
+       "\"auto\" continues from the newest checkpoint of output_dir where there is one; else the "
+       "folder of a checkpoint")
+      .alias("resume_from_checkpoint");
+}
+
+void describe(Schema& s, HeadSection& o) {
+  s.field("chunk_mb", o.chunk_mb, "most logits held at once, in MiB").at_least(1);
+}
+
+void describe(Schema& s, RunConfig& o) {
+  s.field("task", o.task, "what is trained").one_of({"sft", "preference"}).required();
+  s.section("model", o.model, "the model that is trained");
+  s.section("reference", o.reference, "what the policy is held against");
+  s.section("data", o.data, "rows");
+  s.field("loss", o.loss,
+          "a loss {\"type\": …, its options}, or a list of them; sft has a default");
+  s.section("train", o.train, "the optimizer and its steps");
+  s.section("head", o.head, "the output layer");
+  s.field("output_dir", o.output_dir, "folder for the trained model, metrics and the report")
+      .required();
+}
+
+RunConfig parse_run_config(const Document& document, const Registry& registry) {
+  auto config = parse_options<RunConfig>(document);
+  const auto fail = [&](const std::string& pointer, const std::string& sentence) {
+    throw UsageError(cat(document.where(pointer), ": ", sentence));
+  };
+  for (const auto& [key, value] : config.data.column_map.items())
+    if (!value.is_string())
+      fail("/data/column_map/" + key, "data.column_map must map names to names");
+  if (config.loss.is_null() && config.task == "preference")
+    fail("", "task \"preference\" needs a \"loss\", for example {\"type\": \"dpo\"}");
+  if (!config.loss.is_null()) {
+    const auto loss = registry.make_loss(document);
+    if (config.task == "sft" && loss->needs().reference)
+      fail("/loss", "task \"sft\" has no reference model; this loss needs task \"preference\"");
+    if (!loss->needs().reference && (config.reference.path || config.reference.precompute))
+      fail("/reference", "this loss uses no reference model; leave \"reference\" out");
+  }
+  if (config.train.greater_is_better && !config.train.load_best_model_at_end)
+    fail("/train/greater_is_better",
+         "greater_is_better does nothing without load_best_model_at_end");
+  if (config.train.load_best_model_at_end && !config.data.eval && config.data.eval_fraction == 0)
+    fail("/train/load_best_model_at_end",
+         "load_best_model_at_end needs rows to evaluate on: set data.eval or data.eval_fraction");
+  if (config.data.eval && config.data.eval_fraction > 0)
+    fail("/data/eval_fraction", "give data.eval or data.eval_fraction, not both");
+  if (config.train.min_lr > config.learning_rate())
+    fail("/train/min_lr", cat("min_lr lies above the learning rate, ", config.learning_rate()));
+  return config;
+}
+
+Json resolved(const RunConfig& config, const Document& document, const Registry& registry) {
+  RunConfig copy = config;
+  copy.train.learning_rate = config.learning_rate();
+  if (copy.loss.is_null())
+    copy.loss = {{"type", "sft"}, {"weight", 1.0}};
+  else
+    copy.loss = registry.resolve_loss(document);
+  Schema schema;
+  describe(schema, copy);
+  return schema.dump();
+}
+
+}  // namespace luce

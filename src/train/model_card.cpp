@@ -1,0 +1,54 @@
+#include "luce/train/model_card.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "luce/base/error.h"
+#include "luce/base/file.h"
+#include "luce/data/model_folder.h"
+#include "luce/version.h"
+
+namespace luce {
+namespace fs = std::filesystem;
+namespace {
+
+std::string card(const CausalLM& model, const fs::path& model_source, const Json& config) {
+  const std::string task = config.value("task", "");
+  return cat("---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- luce\n- ",
+             task, "\n---\n\n# ", fs::path(config.value("output_dir", "model")).filename().string(),
+             "\n\nA ", model.config().model_type, " model of ", model.num_parameters(),
+             " parameters, trained with Luce ", kVersion, " (task `", task, "`) from `",
+             model_source.string(),
+             "`.\n\n```python\nfrom transformers import AutoModelForCausalLM, ",
+             "AutoTokenizer\nmodel = AutoModelForCausalLM.from_pretrained(\"PATH\")\n",
+             "tokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\nThe config of the "
+             "run:\n\n```json\n",
+             config.dump(2), "\n```\n");
+}
+
+}  // namespace
+
+void save_model(const fs::path& folder, const CausalLM& model, const fs::path& model_source,
+                const Json& config) {
+  const fs::path staged = folder / "model.new";
+  write_folder_atomic(staged, [&](const fs::path& temporary) {
+    model.save(temporary);
+    copy_tokenizer_files(model_source, temporary);
+    write_file_atomic(temporary / "README.md", card(model, model_source, config));
+  });
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(staged)) files.push_back(entry.path().filename());
+  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+    const bool a_last = a == "config.json", b_last = b == "config.json";
+    return a_last != b_last ? b_last : a < b;
+  });
+  try {
+    for (const auto& file : files) fs::rename(staged / file, folder / file);
+    fs::remove(staged);
+  } catch (const fs::filesystem_error& failure) {
+    throw WriteError(cat("cannot write the model to ", folder.string(), ": ",
+                         failure.code().message(), "; it is complete in ", staged.string()));
+  }
+}
+
+}  // namespace luce

@@ -1,0 +1,258 @@
+#include "luce/train/run.h"
+
+#include <ATen/Context.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "luce/base/error.h"
+#include "luce/base/file.h"
+#include "luce/base/log.h"
+#include "luce/base/progress.h"
+#include "luce/base/random.h"
+#include "luce/data/event_file.h"
+#include "luce/data/metrics_file.h"
+#include "luce/data/model_folder.h"
+#include "luce/data/training_report.h"
+#include "luce/loss/sft.h"
+#include "luce/train/model_card.h"
+#include "luce/train/reference_cache.h"
+
+namespace luce {
+namespace fs = std::filesystem;
+namespace {
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+DatasetOptions dataset_options(const RunConfig& config) {
+  DatasetOptions o;
+  o.max_length = config.data.max_length;
+  o.strict = config.data.strict;
+  o.completion_only_loss = config.data.completion_only_loss;
+  o.type = config.data.type;
+  for (const auto& [key, value] : config.data.column_map.items())
+    o.column_map[key] = value.get<std::string>();
+  o.cache_dir = config.data.cache_dir.value_or((fs::path(config.output_dir) / "cache").string());
+  return o;
+}
+
+void check_type(const Dataset& data, const RunConfig& config, const std::string& file) {
+  const bool pairs = data.type == RowType::preference;
+  if (pairs != (config.task == "preference"))
+    throw DataError(cat(file, ": task \"", config.task, "\" needs ",
+                        pairs ? "rows of text or of prompt and completion, and these are pairs"
+                              : "pairs (chosen, rejected), and these rows are not"));
+}
+
+/// Moves the last share of the rows, in a seeded order, to an evaluation set.
+Dataset held_out(Dataset& train, double fraction, uint64_t seed) {
+  const auto n = static_cast<int64_t>(train.examples.size());
+  const auto count =
+      std::min(n - 1, static_cast<int64_t>(std::llround(fraction * static_cast<double>(n))));
+  std::vector<bool> picked(static_cast<size_t>(n));
+  const auto order = Random(seed, Purpose::shuffle).permutation(UINT64_MAX, n);
+  for (int64_t i = 0; i < count; ++i)
+    picked[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  Dataset eval = train;
+  eval.examples.clear();
+  std::vector<Example> kept;
+  for (size_t i = 0; i < picked.size(); ++i)
+    (picked[i] ? eval.examples : kept).push_back(std::move(train.examples[i]));
+  train.examples = std::move(kept);
+  return eval;
+}
+
+/// Removes what a run logged after the step that it is now resumed from.
+void drop_rows_after(const fs::path& path, int64_t step) {
+  if (!fs::exists(path)) return;
+  const auto rows = read_metrics(path);
+  MetricsFile kept(path, false);
+  for (const auto& row : rows)
+    if (row.step <= step) kept.write(row.step, row.epoch, row.values);
+}
+
+}  // namespace
+
+std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
+                                                     const Tokenizer* tokenizer) {
+  Dataset train = load_dataset(config.data.train, tokenizer, dataset_options(config));
+  check_type(train, config, config.data.train);
+  log::info(config.data.train, ": ", describe(train.report));
+  std::optional<Dataset> eval;
+  if (config.data.eval) {
+    eval = load_dataset(*config.data.eval, tokenizer, dataset_options(config));
+    check_type(*eval, config, *config.data.eval);
+    log::info(*config.data.eval, ": ", describe(eval->report));
+  } else if (config.data.eval_fraction > 0) {
+    eval = held_out(train, config.data.eval_fraction, static_cast<uint64_t>(config.train.seed));
+    log::info(eval->examples.size(), " rows are held out for evaluation");
+  }
+  return {std::move(train), std::move(eval)};
+}
+
+RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry) {
+  RunSetup run;
+  const ModelOptions model_options{
+      .dtype = dtype_of(config.model.dtype, document.where("/model/dtype"))};
+  run.model = CausalLM::load(config.model.path, model_options);
+  if (fs::exists(fs::path(config.model.path) / "tokenizer.model"))
+    run.tokenizer = Tokenizer::load(config.model.path);
+  log::info(config.model.path, ": ", run.model->config().model_type, ", ",
+            format_count(static_cast<double>(run.model->num_parameters())), " parameters, ",
+            config.model.dtype);
+  std::tie(run.train, run.eval) = load_rows(config, run.tokenizer.get());
+
+  const OfflineOptions options{
+      .batch_size = config.train.batch_size,
+      .micro_batch_tokens = config.train.micro_batch_tokens,
+      .shuffle = config.data.shuffle,
+      .seed = static_cast<uint64_t>(config.train.seed),
+      .batch = {.prefix_sharing = config.train.prefix_sharing},
+      .chunk_bytes = config.head.chunk_mb << 20,
+  };
+  auto loss =
+      config.loss.is_null() ? std::unique_ptr<SequenceLoss>(new Sft) : registry.make_loss(document);
+  std::vector<Example> train = run.train.examples;
+  std::vector<Example> eval = run.eval ? run.eval->examples : std::vector<Example>();
+
+  if (config.task == "preference") {
+    PreferenceTask::Frozen frozen;
+    if (loss->needs().reference) {
+      frozen.is_start = !config.reference.path;
+      std::shared_ptr<const CausalLM> reference =
+          config.reference.path ? CausalLM::load(*config.reference.path, model_options)
+                                : run.model->clone();
+      if (reference->config().vocab_size != run.model->config().vocab_size)
+        throw DataError(cat(*config.reference.path, ": the reference's vocabulary has ",
+                            reference->config().vocab_size, " entries, the policy's ",
+                            run.model->config().vocab_size));
+      if (!frozen.is_start)
+        log::info("the reference is ", *config.reference.path, ", so margins need not begin at 0");
+      if (config.reference.precompute)
+        frozen.logps = cached_logps(Reference(reference), train, eval, options,
+                                    dataset_options(config).cache_dir);
+      else
+        frozen.model = Reference(reference);
+    }
+    run.task =
+        std::make_unique<PreferenceTask>(Policy(run.model), std::move(frozen), std::move(loss),
+                                         std::move(train), std::move(eval), options);
+  } else {
+    run.task = std::make_unique<SftTask>(Policy(run.model), std::move(loss), std::move(train),
+                                         std::move(eval), options);
+  }
+
+  const auto& t = config.train;
+  const auto per_epoch = static_cast<double>(run.task->steps_per_epoch());
+  auto& o = run.trainer;
+  o.steps = t.max_steps >= 0 ? t.max_steps
+                             : static_cast<int64_t>(std::ceil(t.num_train_epochs * per_epoch));
+  o.schedule = {.type = t.lr_scheduler_type,
+                .learning_rate = config.learning_rate(),
+                .min_lr = t.min_lr,
+                .warmup = t.warmup_steps,
+                .total = o.steps};
+  o.adamw = {.beta1 = t.adam_beta1,
+             .beta2 = t.adam_beta2,
+             .epsilon = t.adam_epsilon,
+             .weight_decay = t.weight_decay};
+  o.max_grad_norm = t.max_grad_norm;
+  o.logging_steps = t.logging_steps;
+  o.eval_steps = t.eval_steps;
+  o.save_steps = t.save_steps;
+  o.save_total_limit = t.save_total_limit;
+  o.keep_best = t.load_best_model_at_end;
+  o.best_metric = t.metric_for_best_model;
+  o.greater_is_better = t.greater_is_better.value_or(!t.metric_for_best_model.ends_with("loss"));
+  o.output_dir = config.output_dir;
+  o.model_source = config.model.path;
+  return run;
+}
+
+TrainResult train(const RunConfig& config, const Document& document, const Registry& registry,
+                  const RunOptions& options) {
+  const fs::path out = config.output_dir;
+  make_folder(out);
+  RunSetup run = set_up(config, document, registry);
+  const Json resolved_config = resolved(config, document, registry);
+  write_file_atomic(out / "luce_config.json", resolved_config.dump(2) + "\n");
+
+  Trainer trainer(*run.task, run.trainer);
+  const auto checkpoint = config.train.resume == "auto"
+                              ? newest_checkpoint(out)
+                              : std::optional<fs::path>(config.train.resume);
+  if (checkpoint) {
+    trainer.resume(*checkpoint);
+    log::info("resuming at step ", trainer.first_step(), " from ", checkpoint->string());
+    drop_rows_after(out / "metrics.jsonl", trainer.first_step());
+  }
+  MetricsFile metrics(out / "metrics.jsonl", checkpoint.has_value());
+  EventFile events(run_folder(out));
+  events.text("config", "```json\n" + resolved_config.dump(2) + "\n```");
+
+  std::optional<ProgressBar> bar;
+  if (options.progress) bar.emplace(config.task, run.trainer.steps, trainer.first_step());
+  const double begin = seconds();
+  double first_tokens = -1, tokens = 0, rows = 0, last_time = begin, last_tokens = 0;
+  trainer.on_log = [&](int64_t step, double epoch, const std::map<std::string, double>& means) {
+    auto values = means;
+    if (values.contains("loss")) {
+      const double now = seconds();
+      values["tokens_per_second"] = (tokens - last_tokens) / std::max(now - last_time, 1e-9);
+      values["memory_mib"] = static_cast<double>(peak_resident_bytes()) / (1 << 20);
+      last_time = now;
+      last_tokens = tokens;
+    }
+    metrics.write(step, epoch, values);
+    events.scalars(step, values);
+    if (!values.contains("eval_loss")) return;
+    std::string line;
+    for (const char* name : {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"})
+      if (values.contains(name)) line += cat(line.empty() ? "" : ", ", name, " ", values[name]);
+    log::info("step ", step, ": ", line);
+  };
+  trainer.on_step = [&](const StepReport& report) {
+    if (first_tokens < 0) first_tokens = report.num_tokens - report.metrics.sum("num_tokens");
+    tokens = report.num_tokens - first_tokens;
+    rows += report.rows;
+    if (bar) {
+      ProgressFields fields{{"loss", report.loss}};
+      if (report.metrics.has("rewards/margins"))
+        fields.emplace_back("margin", report.metrics.mean("rewards/margins"));
+      if (report.metrics.has("rewards/accuracies"))
+        fields.emplace_back("accuracy", report.metrics.mean("rewards/accuracies"));
+      fields.emplace_back("lr", report.learning_rate);
+      bar->update(report.step, static_cast<int64_t>(tokens), fields,
+                  report.step % config.train.logging_steps == 0);
+    }
+    if (options.on_step) options.on_step(report);
+  };
+  if (options.stop_signal) trainer.should_stop = [&] { return options.stop_signal->load() != 0; };
+
+  const int64_t before = trainer.first_step();
+  TrainResult result = trainer.run();
+  if (bar) bar->finish();
+  if (result.interrupted) return result;
+
+  const double runtime = seconds() - begin;
+  const auto done = static_cast<double>(result.steps - before);
+  const std::map<std::string, double> summary{{"train_runtime", runtime},
+                                              {"train_steps_per_second", done / runtime},
+                                              {"train_samples_per_second", rows / runtime}};
+  metrics.write(
+      result.steps,
+      static_cast<double>(result.steps) / static_cast<double>(run.task->steps_per_epoch()),
+      summary);
+  events.scalars(result.steps, summary);
+
+  save_model(out, run.task->policy().model(), config.model.path, resolved_config);
+  write_file_atomic(out / "report.html", training_report(out).html());
+  log::info("the trained model is in ", out.string(), ", the report in ",
+            (out / "report.html").string());
+  return result;
+}
+
+}  // namespace luce

@@ -1,0 +1,118 @@
+#include "luce/train/trainer.h"
+
+#include <cmath>
+
+#include "luce/base/error.h"
+#include "luce/base/log.h"
+
+namespace luce {
+
+Trainer::Trainer(Task& task, TrainerOptions options)
+    : task_(task),
+      options_(std::move(options)),
+      optimizer_(task_.policy().parameters(), options_.adamw) {}
+
+void Trainer::resume(const std::filesystem::path& checkpoint) {
+  state_ = load_checkpoint(checkpoint, task_.policy(), optimizer_);
+}
+
+double Trainer::epoch_at(int64_t step) const {
+  return static_cast<double>(step) / static_cast<double>(task_.steps_per_epoch());
+}
+
+TrainResult Trainer::run() {
+  Metrics window;
+  TrainResult result;
+  for (int64_t step = state_.global_step; step < options_.steps; ++step) {
+    one_step(step, window);
+    const int64_t done = state_.global_step = step + 1;
+    const bool last = done == options_.steps;
+    if (last || done % options_.logging_steps == 0) {
+      auto means = window.means();
+      means["num_tokens"] = state_.num_tokens;  // a running total, not a mean
+      if (on_log) on_log(done, epoch_at(done), means);
+      window.clear();
+    }
+    const int64_t every = options_.eval_steps > 0 ? options_.eval_steps : task_.steps_per_epoch();
+    if (task_.can_evaluate() && (last || done % every == 0)) evaluate(done);
+    const bool stop = !last && should_stop && should_stop();
+    if (stop || (options_.save_steps > 0 && done % options_.save_steps == 0)) save(done);
+    if (stop) {
+      result.interrupted = true;
+      result.checkpoint = options_.output_dir / cat("checkpoint-", done);
+      break;
+    }
+  }
+  result.steps = state_.global_step;
+  if (!result.interrupted && options_.keep_best && !state_.best_checkpoint.empty()) {
+    const auto best = options_.output_dir / state_.best_checkpoint;
+    log::info("the best model is that of ", best.string(), " (", options_.best_metric, " ",
+              state_.best_metric.value_or(NAN), ")");
+    load_checkpoint(best, task_.policy(), optimizer_);
+  }
+  return result;
+}
+
+void Trainer::one_step(int64_t step, Metrics& window) {
+  Policy& policy = task_.policy();
+  Step work = task_.next(step);
+  work.detailed = (step + 1) % options_.logging_steps == 0 || step + 1 == options_.steps;
+  policy.zero_gradients();
+  Metrics metrics;
+  for (size_t i = 0; i < work.micro_batches.size(); ++i) task_.accumulate(work, i, metrics);
+
+  const double norm = gradient_norm(policy.parameters());
+  if (!std::isfinite(norm)) {
+    std::string rows;
+    for (size_t i = 0; i < work.rows.size() && i < 8; ++i) rows += cat(i ? ", " : "", work.rows[i]);
+    throw SanityError(cat("step ", step + 1, ": the gradient is not finite (norm ", norm,
+                          "), on rows ", rows, work.rows.size() > 8 ? ", …" : "",
+                          " of the data; the model was not updated"));
+  }
+  const double lr = options_.schedule.at(step);
+  optimizer_.step(lr, clip_factor(norm, options_.max_grad_norm));
+
+  state_.num_tokens += metrics.sum("num_tokens");
+  metrics.add("loss", 0, 1);
+  metrics.set("grad_norm", norm);
+  metrics.set("learning_rate", lr);
+  window.merge(metrics);
+  if (on_step)
+    on_step({.step = step + 1,
+             .epoch = epoch_at(step + 1),
+             .loss = metrics.mean("loss"),
+             .grad_norm = norm,
+             .learning_rate = lr,
+             .num_tokens = state_.num_tokens,
+             .rows = static_cast<double>(work.rows.size()),
+             .metrics = metrics});
+}
+
+void Trainer::evaluate(int64_t step) {
+  Metrics metrics;
+  metrics.merge(task_.evaluate(), "eval_");
+  const auto means = metrics.means();
+  if (on_log) on_log(step, epoch_at(step), means);
+  if (!options_.keep_best) return;
+  const auto found = means.find(options_.best_metric);
+  if (found == means.end()) {
+    std::string names;
+    for (const auto& [name, value] : means) names += (names.empty() ? "" : ", ") + name;
+    throw UsageError(cat("train.metric_for_best_model is \"", options_.best_metric,
+                         "\", which the evaluation does not give; it gives ", names));
+  }
+  const double sign = options_.greater_is_better ? 1 : -1;
+  if (state_.best_metric && !(sign * found->second > sign * *state_.best_metric)) return;
+  state_.best_metric = found->second;
+  state_.best_checkpoint = cat("checkpoint-", step);
+  save(step);
+}
+
+void Trainer::save(int64_t step) {
+  const auto folder = save_checkpoint(options_.output_dir, task_.policy(), optimizer_, state_,
+                                      options_.model_source);
+  remove_old_checkpoints(options_.output_dir, options_.save_total_limit, state_.best_checkpoint);
+  log::info("step ", step, ": saved ", folder.string());
+}
+
+}  // namespace luce
