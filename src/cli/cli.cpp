@@ -1,0 +1,72 @@
+#include "luce/cli.h"
+
+#include <c10/util/Exception.h>
+
+#include <iostream>
+#include <new>
+
+#include "luce/base/error.h"
+#include "luce/base/log.h"
+#include "luce/base/progress.h"
+#include "luce/version.h"
+#include "verbs.h"
+
+namespace luce {
+namespace {
+
+int failed(Exit code, const std::string& sentence) {
+  clear_progress_line();
+  std::cerr << "luce: " << sentence << "\n";
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int run_cli(int argc, const char* const* argv, const Registry& registry) {
+  CLI::App app("Preference training of language models", "luce");
+  app.set_version_flag("--version", cat("luce ", kVersion));
+  app.require_subcommand(1);
+  bool quiet = false, verbose = false;
+  app.add_flag("-q,--quiet", quiet, "Print warnings and errors only");
+  app.add_flag("-v,--verbose", verbose, "Print more");
+  app.parse_complete_callback([&] {
+    if (verbose) log::set_level(log::Level::debug);
+    if (quiet) log::set_level(log::Level::warn);
+  });
+  app.fallthrough();
+  cli::Context context{registry, 0};
+  cli::add_train(app, context);
+  cli::add_check(app, context);
+  cli::add_init(app, context);
+  cli::add_generate(app, context);
+  cli::add_logprobs(app, context);
+  cli::add_report(app, context);
+  cli::add_list(app, context);
+  cli::add_explain(app, context);
+  cli::add_schema(app, context);
+  cli::add_env(app, context);
+  try {
+    app.parse(argc, argv);
+    std::cout.flush();
+    if (!std::cout) throw WriteError("cannot write to stdout");
+    return context.exit_code;
+  } catch (const CLI::Success& request) {
+    return app.exit(request);  // --help, --version
+  } catch (const CLI::ParseError& failure) {
+    return failed(Exit::usage, cat(failure.what(),
+                                   "\nRun `luce --help` for the verbs, `luce VERB --help` "
+                                   "for their options."));
+  } catch (const Error& failure) {
+    return failed(failure.code(), failure.what());
+  } catch (const std::bad_alloc&) {
+    return failed(Exit::resource, "out of memory");
+  } catch (const c10::OutOfMemoryError& failure) {
+    return failed(Exit::resource, failure.what_without_backtrace());
+  } catch (const c10::Error& failure) {
+    return failed(Exit::bug, cat("a bug in Luce: ", failure.what_without_backtrace()));
+  } catch (const std::exception& failure) {
+    return failed(Exit::bug, cat("a bug in Luce: ", failure.what()));
+  }
+}
+
+}  // namespace luce

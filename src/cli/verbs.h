@@ -1,0 +1,29 @@
+// The verbs of the command line; each adds its options to the app and a callback that does the
+// work.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "luce/loss/registry.h"
+
+namespace luce::cli {
+
+/// What all verbs share. A verb that ends otherwise than with success sets `exit_code`.
+struct Context {
+  const Registry& registry;
+  int exit_code = 0;
+};
+
+void add_train(CLI::App& app, Context& context);
+void add_check(CLI::App& app, Context& context);
+void add_init(CLI::App& app, Context& context);
+void add_generate(CLI::App& app, Context& context);
+void add_logprobs(CLI::App& app, Context& context);
+void add_report(CLI::App& app, Context& context);
+void add_list(CLI::App& app, Context& context);
+void add_explain(CLI::App& app, Context& context);
+void add_schema(CLI::App& app, Context& context);
+void add_env(CLI::App& app, Context& context);
+
+}  // namespace luce::cli
