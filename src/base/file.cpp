@@ -73,29 +73,26 @@ std::string read_file(const fs::path& path, uint64_t limit) {
 
 void write_file_atomic(const fs::path& path, std::string_view content) {
   const fs::path temporary = temporary_sibling(path);
+  const auto check = [&](bool good) {
+    if (good) return;
+    const std::string why = reason();
+    ::unlink(temporary.c_str());
+    throw WriteError(cat("cannot write ", path.string(), ": ", why));
+  };
   {
     const Descriptor file(
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (file.get() < 0) throw WriteError(cat("cannot write ", path.string(), ": ", reason()));
+    check(file.get() >= 0);
     size_t done = 0;
     while (done < content.size()) {
       const ssize_t n = ::write(file.get(), content.data() + done, content.size() - done);
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        const std::string why = reason();
-        ::unlink(temporary.c_str());
-        throw WriteError(cat("cannot write ", path.string(), ": ", why));
-      }
+      check(n > 0);
       done += static_cast<size_t>(n);
     }
-    if (::fsync(file.get()) != 0)
-      throw WriteError(cat("cannot sync ", path.string(), ": ", reason()));
+    check(::fsync(file.get()) == 0);
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string why = reason();
-    ::unlink(temporary.c_str());
-    throw WriteError(cat("cannot write ", path.string(), ": ", why));
-  }
+  check(::rename(temporary.c_str(), path.c_str()) == 0);
   sync_path(parent_of(path));
 }
 
@@ -112,6 +109,8 @@ void write_folder_atomic(const fs::path& path, const std::function<void(const fs
     for (const auto& entry : fs::recursive_directory_iterator(temporary)) sync_path(entry.path());
     sync_path(temporary);
     if (fs::exists(target)) {
+      if (!fs::is_directory(target))
+        throw WriteError(cat("cannot write ", path.string(), ": a file of that name is there"));
       fs::remove_all(old);
       fs::rename(target, old);
     }
@@ -128,11 +127,14 @@ void write_folder_atomic(const fs::path& path, const std::function<void(const fs
 }
 
 void make_folder(const fs::path& path) {
-  std::error_code failure;
+  std::error_code failure, ignored;
   fs::create_directories(path, failure);
-  if (failure || !fs::is_directory(path))
-    throw WriteError(cat("cannot make the folder ", path.string(), ": ",
-                         failure ? failure.message() : "a file of that name is there"));
+  if (!failure && fs::is_directory(path, ignored)) return;
+  const auto status = fs::status(path, ignored);
+  throw WriteError(cat("cannot make the folder ", path.string(), ": ",
+                       fs::exists(status) && !fs::is_directory(status)
+                           ? "a file of that name is there"
+                           : failure.message()));
 }
 
 }  // namespace luce

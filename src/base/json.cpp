@@ -1,6 +1,9 @@
 #include "luce/base/json.h"
 
 #include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <iterator>
 #include <set>
 
 #include "luce/base/error.h"
@@ -9,19 +12,39 @@
 namespace luce {
 namespace {
 
-std::string position(std::string_view text, size_t byte) {
-  const auto head = text.substr(0, std::min(byte, text.size()));
+/// "LINE:COLUMN" of the byte at `at`, all from 1; of the last byte where the text ends before it.
+std::string position(std::string_view text, size_t at) {
+  const auto head = text.substr(0, std::min(at, std::max<size_t>(text.size(), 1) - 1));
   const auto line = 1 + std::count(head.begin(), head.end(), '\n');
-  const auto start = head.rfind('\n');
-  const auto column = start == std::string_view::npos ? head.size() : head.size() - start - 1;
-  return cat(line, ":", std::max<size_t>(column, 1));
+  return cat(line, ":", head.size() - (head.rfind('\n') + 1) + 1);  // npos + 1 is 0
 }
+
+/// Reads text through a pointer that the reader's copies share, so that the events of the parser,
+/// which tell no position, can be placed.
+struct Cursor {
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  const char** at;
+
+  reference operator*() const { return **at; }
+  Cursor& operator++() {
+    ++*at;
+    return *this;
+  }
+  bool operator==(const Cursor& other) const { return *at == *other.at; }
+  bool operator!=(const Cursor& other) const { return *at != *other.at; }
+};
 
 /// Builds the value while it checks what nlohmann's own builder lets pass: duplicate keys, depth.
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  Builder(std::string_view text, const std::string& name, int max_depth)
-      : text_(text), name_(name), max_depth_(max_depth) {}
+  /// `*read` is where the parser's reading stands in `text`.
+  Builder(std::string_view text, const std::string& name, int max_depth, const char* const* read)
+      : text_(text), name_(name), max_depth_(max_depth), read_(read) {}
 
   bool null() override { return put(nullptr); }
   bool boolean(bool value) override { return put(value); }
@@ -36,20 +59,32 @@ class Builder : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(std::string& value) override {
     if (!keys_.back().insert(value).second)
-      throw DataError(cat(name_, ": the key \"", value, "\" stands twice in one object"));
+      fail(start_of_key(), cat("the key \"", shortened(value), "\" stands twice in one object"));
     key_ = value;
     return true;
   }
   bool parse_error(size_t byte, const std::string& token,
                    const nlohmann::detail::exception&) override {
-    const std::string got = token.size() > 60 ? token.substr(0, 60) + "…" : token;
-    throw DataError(cat(name_, ":", position(text_, byte), ": not valid JSON",
-                        got.empty() ? std::string(" here") : cat(" near '", got, "'")));
+    fail(byte - 1, token.empty() ? std::string("not valid JSON here")
+                                 : cat("not valid JSON near '", shortened(token), "'"));
   }
 
   Json take() { return std::move(root_); }
 
  private:
+  [[noreturn]] void fail(size_t at, const std::string& what) const {
+    throw DataError(cat(name_, ":", position(text_, at), ": ", what));
+  }
+  size_t read() const { return static_cast<size_t>(*read_ - text_.data()); }
+  /// The opening quote of the key that was just read: the nearest one that no backslash escapes.
+  size_t start_of_key() const {
+    for (size_t at = read() - 1;;) {
+      at = text_.rfind('"', at - 1);
+      size_t backslashes = 0;
+      while (text_[at - 1 - backslashes] == '\\') ++backslashes;
+      if (backslashes % 2 == 0) return at;
+    }
+  }
   bool put(Json value) {
     add(std::move(value));
     return true;
@@ -72,7 +107,7 @@ class Builder : public nlohmann::json_sax<Json> {
   }
   bool open(Json container) {
     if (static_cast<int>(stack_.size()) >= max_depth_)
-      throw DataError(cat(name_, ": nested deeper than ", max_depth_, " levels"));
+      fail(read() - 1, cat("nested deeper than ", max_depth_, " levels"));
     stack_.push_back(add(std::move(container)));
     keys_.emplace_back();
     return true;
@@ -86,6 +121,7 @@ class Builder : public nlohmann::json_sax<Json> {
   std::string_view text_;
   const std::string& name_;
   int max_depth_;
+  const char* const* read_;
   Json root_;
   std::vector<Json*> stack_;
   std::vector<std::set<std::string>> keys_;
@@ -147,7 +183,7 @@ class Locator {
         std::string child = cat(pointer, "/", index);
         if (open == '{') {
           const size_t key_at = at_;
-          child = pointer + "/" + escape(quoted());
+          child = pointer_to(pointer, quoted());
           const size_t after = at_;
           at_ = key_at;
           mark(child);
@@ -163,19 +199,6 @@ class Locator {
       while (at_ < text_.size() && !std::strchr(",]} \t\r\n/", text_[at_])) ++at_;
     }
   }
-  static std::string escape(const std::string& key) {
-    std::string out;
-    for (char c : key) {
-      if (c == '~')
-        out += "~0";
-      else if (c == '/')
-        out += "~1";
-      else
-        out += c;
-    }
-    return out;
-  }
-
   std::string_view text_;
   std::string wanted_;
   size_t at_ = 0;
@@ -187,9 +210,10 @@ class Locator {
 Json parse_json(std::string_view text, const std::string& name, const JsonOptions& options) {
   if (const size_t nul = text.find('\0');
       nul != std::string_view::npos)  // nlohmann would stop there
-    throw DataError(cat(name, ":", position(text, nul + 1), ": not valid JSON: a NUL byte"));
-  Builder builder(text, name, options.max_depth);
-  Json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json, true,
+    throw DataError(cat(name, ":", position(text, nul), ": not valid JSON: a NUL byte"));
+  const char *at = text.data(), *end = text.data() + text.size();
+  Builder builder(text, name, options.max_depth, &at);
+  Json::sax_parse(Cursor{&at}, Cursor{&end}, &builder, nlohmann::json::input_format_t::json, true,
                   options.comments);
   return builder.take();
 }
@@ -204,6 +228,13 @@ Document::Document(std::string text, std::string name)
   if (!value_.is_object()) throw UsageError(cat(name_, ": a config is a JSON object { … }"));
 }
 
+Document Document::of(Json value, std::string name) {
+  Document out;
+  out.value_ = std::move(value);
+  out.name_ = std::move(name);
+  return out;
+}
+
 Document Document::read(const std::string& path) {
   return Document(read_file(path, uint64_t{1} << 24), path);
 }
@@ -212,9 +243,18 @@ void Document::override_with(const std::string& assignment) {
   const auto equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw UsageError(cat("command line: expected key.path=value, got \"", assignment, "\""));
+  try {
+    (void)Json(assignment).dump();
+  } catch (const Json::type_error&) {
+    throw UsageError(cat("command line: \"", assignment, "\" is not valid UTF-8"));
+  }
   const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);
-  Json value = Json::parse(text, nullptr, false);
-  if (value.is_discarded()) value = text;
+  Json value;
+  try {
+    value = parse_json(text, "");
+  } catch (const DataError&) {
+    value = text;
+  }
 
   Json* at = &value_;
   std::string pointer;
@@ -233,10 +273,10 @@ void Document::override_with(const std::string& assignment) {
     } else if (at->is_object()) {
       at = &(*at)[key];
     } else {
-      throw UsageError(cat("command line (", assignment, "): ", pointer.empty() ? "/" : pointer,
+      throw UsageError(cat("command line (", assignment, "): ", path.substr(0, begin - 1),
                            " is a plain value, so \"", key, "\" cannot stand inside it"));
     }
-    pointer += "/" + key;
+    pointer = pointer_to(pointer, key);
     begin = end + 1;
   }
   *at = std::move(value);
@@ -256,6 +296,26 @@ std::string Document::where(const std::string& pointer) const {
   return line > 0 ? cat(name_, ":", line) : name_;
 }
 
+std::string pointer_to(const std::string& pointer, const std::string& key) {
+  std::string out = pointer + "/";
+  for (const char c : key) {
+    if (c == '~')
+      out += "~0";
+    else if (c == '/')
+      out += "~1";
+    else
+      out += c;
+  }
+  return out;
+}
+
+std::string shortened(const std::string& text, size_t bytes) {
+  if (text.size() <= bytes) return text;
+  size_t end = bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "…";
+}
+
 int line_of(std::string_view text, const std::string& pointer) {
   return Locator(text, pointer).find();
 }
@@ -266,6 +326,7 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
   for (const auto& candidate : candidates) {
     const size_t n = word.size(), m = candidate.size();
+    if (std::max(n, m) - std::min(n, m) >= best_distance) continue;  // too far, whatever they hold
     std::vector<std::vector<size_t>> d(n + 1, std::vector<size_t>(m + 1));
     for (size_t i = 0; i <= n; ++i) d[i][0] = i;
     for (size_t j = 0; j <= m; ++j) d[0][j] = j;

@@ -28,8 +28,9 @@ spdlog::level::level_enum to_spdlog(Level level) {
 
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
-    const auto color =
-        std::getenv("NO_COLOR") ? spdlog::color_mode::never : spdlog::color_mode::automatic;
+    const char* no_color = std::getenv("NO_COLOR");
+    const auto color = no_color != nullptr && *no_color != '\0' ? spdlog::color_mode::never
+                                                                : spdlog::color_mode::automatic;
     auto made = std::make_shared<spdlog::logger>(
         "luce", std::make_shared<spdlog::sinks::stderr_color_sink_mt>(color));
     made->set_pattern("%H:%M:%S %^%l%$ %v");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "luce/base/error.h"
 
@@ -46,12 +47,13 @@ std::string join(const std::vector<std::string>& words, const std::string& separ
 
 std::string shown(const Json& value) {
   // "replace": the value came from a command line or a file and may not be valid UTF-8.
-  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return text.size() > 60 ? text.substr(0, 60) + "…" : text;
+  return shortened(value.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
+/// "/train/seed" as "train.seed". The pointers here go through known keys alone, which hold no "/".
 std::string dotted(const std::string& pointer) {
-  std::string out = pointer.empty() ? pointer : pointer.substr(1);
+  if (pointer.empty()) return "the config";
+  std::string out = pointer.substr(1);
   std::replace(out.begin(), out.end(), '/', '.');
   return out;
 }
@@ -76,16 +78,12 @@ Field& Schema::add_section(const std::string& name, const std::string& doc,
 
 void Schema::load(const Document& document, const std::string& pointer) const {
   const Json* object = document.find(pointer);
-  if (object == nullptr || object->is_null()) {
-    for (const auto& f : fields_)
-      if (f->is_required)
-        throw UsageError(cat(document.where(pointer), ": ", dotted(pointer + "/" + f->name),
-                             " is missing: ", f->doc));
-    return;
-  }
+  static const Json kNothing = Json::object();
+  if (object == nullptr || object->is_null()) object = &kNothing;
   if (!object->is_object())
     throw UsageError(cat(document.where(pointer), ": ", dotted(pointer), " must be an object; got ",
                          shown(*object)));
+  std::set<const Field*> seen;
   for (const auto& [key, value] : object->items()) {
     const auto match =
         std::find_if(fields_.begin(), fields_.end(), [&, &name = key](const auto& f) {
@@ -94,22 +92,25 @@ void Schema::load(const Document& document, const std::string& pointer) const {
         });
     if (match == fields_.end()) {
       const std::string near = nearest(key, names());
-      throw UsageError(cat(document.where(pointer + "/" + key), ": unknown key \"", key, "\"",
-                           title_.empty() ? "" : " in " + title_,
+      throw UsageError(cat(document.where(pointer_to(pointer, key)), ": unknown key \"",
+                           shortened(key), "\"", title_.empty() ? "" : " in " + title_,
                            near.empty() ? "; known keys: " + join(names(), ", ")
                                         : "; did you mean \"" + near + "\"?"));
     }
-    if ((*match)->name != key && object->contains((*match)->name))
+    if (const bool twice = !seen.insert(match->get()).second;
+        (*match)->name != key && (twice || object->contains((*match)->name)))
       throw UsageError(cat(document.where(pointer + "/" + key), ": \"", key,
                            "\" is another name of \"", (*match)->name, "\", which is given too"));
     load_field(**match, value, document, pointer + "/" + key);
   }
-  for (const auto& f : fields_)
-    if (f->is_required && !object->contains(f->name) &&
-        std::none_of(f->aliases.begin(), f->aliases.end(),
-                     [&](const auto& a) { return object->contains(a); }))
+  for (const auto& f : fields_) {
+    const auto given = [&](const std::string& name) { return object->contains(name); };
+    if (given(f->name) || std::any_of(f->aliases.begin(), f->aliases.end(), given)) continue;
+    if (f->is_required)
       throw UsageError(cat(document.where(pointer), ": ", dotted(pointer + "/" + f->name),
                            " is missing: ", f->doc));
+    if (f->section) f->section->load(document, pointer + "/" + f->name);  // it may need keys
+  }
 }
 
 void Schema::load_field(const Field& f, const Json& value, const Document& document,
@@ -149,7 +150,7 @@ Json Schema::json_schema() const {
   for (const auto& f : fields_) {
     Json property = f->section ? f->section->json_schema() : f->json_type;
     property["description"] = f->doc;
-    if (!f->section) property["default"] = f->get();
+    if (!f->section && !f->is_required) property["default"] = f->get();
     if (f->minimum) property["minimum"] = *f->minimum;
     if (f->maximum) property["maximum"] = *f->maximum;
     if (f->above_) property["exclusiveMinimum"] = *f->above_;
@@ -157,7 +158,9 @@ Json Schema::json_schema() const {
     if (!f->choices.empty()) property["enum"] = f->choices;
     out["properties"][f->name] = property;
     for (const auto& alias : f->aliases) out["properties"][alias] = property;
-    if (f->is_required) required.push_back(f->name);
+    // A section that needs keys is needed itself; a key with two names is needed under either.
+    if ((f->is_required && f->aliases.empty()) || (f->section && property.contains("required")))
+      required.push_back(f->name);
   }
   if (!required.empty()) out["required"] = required;
   return out;

@@ -68,7 +68,8 @@ void check(const Args& args, const Context& context) {
   for (const auto& o : args.overrides) document.override_with(o);
   const RunConfig config = parse_run_config(document, context.registry);
   RunSetup run = set_up(config, document, context.registry);
-  const bool color = isatty(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
+  const char* no_color = std::getenv("NO_COLOR");
+  const bool color = isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
   auto& out = std::cout;
 
   out << "config: " << args.config << ", task " << config.task << "\n";

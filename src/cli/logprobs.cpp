@@ -5,7 +5,8 @@
 #include <limits>
 
 #include "luce/base/error.h"
-#include "luce/data/dataset.h"
+#include "luce/data/examples.h"
+#include "luce/data/jsonl.h"
 #include "luce/data/metrics_file.h"
 #include "luce/data/tokenizer.h"
 #include "luce/model/roles.h"
@@ -20,7 +21,10 @@ struct Args {
   int64_t micro_batch_tokens = 16384;
 };
 
-void print(const Reference& reference, const std::vector<const Example*>& rows) {
+void print(const Reference& reference, const std::vector<Example>& examples) {
+  if (examples.empty()) return;
+  std::vector<const Example*> rows;
+  for (const auto& example : examples) rows.push_back(&example);
   const Batch batch = make_batch(rows);
   const Tensor logps = head(reference.hidden(batch), reference.head_weight(), batch.targets, {})
                            .logps.to(at::kDouble)
@@ -34,6 +38,39 @@ void print(const Reference& reference, const std::vector<const Example*>& rows) 
   }
 }
 
+/// The tokens of one row; a row that scores nothing has an empty completion.
+Example read_example(const JsonRow& row, const JsonlReader& reader, const Tokenizer* tokenizer,
+                     const ModelConfig& config, const DatasetOptions& options) {
+  const auto fail = [&](const std::string& problem) {
+    throw DataError(cat(reader.where(row.number), ": ", problem));
+  };
+  if (!row.problem.empty()) fail(row.problem);
+  const auto type = detect_type(row.value, options);
+  if (!type || *type == RowType::preference)
+    fail("expected input_ids, prompt and completion, or text");
+  if (*type != RowType::input_ids && tokenizer == nullptr)
+    fail("the model's folder has no tokenizer.model, so rows must hold input_ids");
+  Example example;
+  try {
+    const RowTexts texts = read_row(row.value, *type, options);
+    if (*type == RowType::input_ids && texts.ids.size() == 1)
+      example = {.prompt = texts.ids, .completions = {{}}, .row = row.number};
+    else
+      example = tokenize_row(texts, *type, tokenizer, options).example;
+  } catch (const DataError& failure) {
+    fail(failure.what());
+  }
+  if (example.prompt.empty()) fail("no token is scored: the completion is empty");
+  const auto length = example.prompt.size() + example.completions.front().size();
+  if (static_cast<int64_t>(length) > config.max_position_embeddings)
+    fail(cat(length, " tokens; the model's context is ", config.max_position_embeddings));
+  for (const auto* ids : {&example.prompt, &example.completions.front()})
+    for (const int64_t id : *ids)
+      if (id < 0 || id >= config.vocab_size)
+        fail(cat("the token id ", id, " is not in the model's vocabulary of ", config.vocab_size));
+  return example;
+}
+
 void logprobs(const Args& args) {
   const auto model = CausalLM::load(args.model, {.dtype = dtype_of(args.dtype, "--dtype")});
   std::shared_ptr<const Tokenizer> tokenizer;
@@ -41,36 +78,23 @@ void logprobs(const Args& args) {
     tokenizer = Tokenizer::load(args.model);
   DatasetOptions options;
   options.max_length = std::numeric_limits<int32_t>::max();
-  options.strict = true;
   options.add_eos = !args.no_eos;
-  const Dataset data = load_dataset(args.rows, tokenizer.get(), options);
-  if (data.type == RowType::preference)
-    throw DataError(cat(args.rows,
-                        ": expected rows of input_ids, of prompt and completion, or of text; ",
-                        "these are pairs"));
-  const auto& config = model->config();
   const Reference reference(model);
-  std::vector<const Example*> waiting;
+  JsonlReader reader(args.rows);
+  JsonRow row;
+  std::vector<Example> waiting;
   int64_t tokens = 0;
-  for (const auto& row : data.examples) {
-    const auto length = row.prompt.size() + row.completions.front().size();
-    if (static_cast<int64_t>(length) > config.max_position_embeddings)
-      throw DataError(cat(args.rows, ":", row.row, ": ", length, " tokens; the model's context is ",
-                          config.max_position_embeddings));
-    for (const auto* ids : {&row.prompt, &row.completions.front()})
-      for (const int64_t id : *ids)
-        if (id < 0 || id >= config.vocab_size)
-          throw DataError(cat(args.rows, ":", row.row, ": the token id ", id,
-                              " is not in the model's vocabulary of ", config.vocab_size));
-    if (tokens + rows_of(row) > args.micro_batch_tokens && !waiting.empty()) {
+  while (reader.next(row)) {
+    Example example = read_example(row, reader, tokenizer.get(), model->config(), options);
+    if (tokens + rows_of(example) > args.micro_batch_tokens) {
       print(reference, waiting);
       waiting.clear();
       tokens = 0;
     }
-    waiting.push_back(&row);
-    tokens += rows_of(row);
+    tokens += rows_of(example);
+    waiting.push_back(std::move(example));
   }
-  if (!waiting.empty()) print(reference, waiting);
+  print(reference, waiting);
 }
 
 }  // namespace

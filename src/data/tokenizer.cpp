@@ -130,7 +130,8 @@ AddedToken read_token(const Json& json, const std::string& key, const std::strin
   return token;
 }
 
-/// Keeps the first definition of a token, which is the more explicit one; a later one may add the id.
+/// Keeps the first definition of a token, which is the more explicit one; a later one may add the
+/// id.
 void add_token(Settings& settings, const AddedToken& token) {
   const auto [it, is_new] = settings.added.emplace(token.text, token);
   if (!is_new && it->second.id < 0) it->second.id = token.id;

@@ -102,7 +102,7 @@ std::vector<std::pair<std::string, Json>> parts_of(const Registry& registry, con
 std::pair<Document, std::string> source_of(const Document& config, const std::string& pointer,
                                            const std::pair<std::string, Json>& part) {
   if (!part.first.empty()) return {config, part.first};
-  return {Document(part.second, config.where(pointer)), ""};
+  return {Document::of(part.second, config.where(pointer)), ""};
 }
 
 }  // namespace

@@ -65,6 +65,11 @@ Dataset held_out(Dataset& train, double fraction, uint64_t seed) {
   return eval;
 }
 
+void tell(const DatasetReport& report) {
+  log::info(describe(report));
+  for (const auto& reason : report.first_reasons) log::warn("dropped ", reason);
+}
+
 /// Removes what a run logged after the step that it is now resumed from.
 void drop_rows_after(const fs::path& path, int64_t step) {
   if (!fs::exists(path)) return;
@@ -80,12 +85,12 @@ std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
                                                      const Tokenizer* tokenizer) {
   Dataset train = load_dataset(config.data.train, tokenizer, dataset_options(config));
   check_type(train, config, config.data.train);
-  log::info(config.data.train, ": ", describe(train.report));
+  tell(train.report);
   std::optional<Dataset> eval;
   if (config.data.eval) {
     eval = load_dataset(*config.data.eval, tokenizer, dataset_options(config));
     check_type(*eval, config, *config.data.eval);
-    log::info(*config.data.eval, ": ", describe(eval->report));
+    tell(eval->report);
   } else if (config.data.eval_fraction > 0) {
     eval = held_out(train, config.data.eval_fraction, static_cast<uint64_t>(config.train.seed));
     log::info(eval->examples.size(), " rows are held out for evaluation");

@@ -26,16 +26,14 @@ class Document {
   Document() : value_(Json::object()) {}
   /// Parses `text` as JSON with comments. Throws UsageError with file, line and column.
   Document(std::string text, std::string name);
-  /// Wraps a value that stood in no file.
-  explicit Document(Json value, std::string name)
-      : value_(std::move(value)), name_(std::move(name)) {}
-
+  /// Wraps a value that stood in no file; `name` stands for it in errors.
+  static Document of(Json value, std::string name);
   /// Reads and parses a file. Throws MissingFileError, UsageError.
   static Document read(const std::string& path);
 
   /// Applies `key.path=value`. The value is JSON where it parses as JSON, else a string; a number
   /// in the path indexes an array. Throws UsageError where the path leads through a value that is
-  /// not an object or an array.
+  /// not an object or an array, and where the assignment is not UTF-8.
   void override_with(const std::string& assignment);
 
   const Json& value() const { return value_; }
@@ -49,6 +47,12 @@ class Document {
   std::string name_, text_;
   std::vector<std::pair<std::string, std::string>> overrides_;  // pointer → assignment
 };
+
+/// The JSON pointer to `key` of the object at `pointer`.
+std::string pointer_to(const std::string& pointer, const std::string& key);
+
+/// The start of `text`, cut between two characters, with "…" where something is left out.
+std::string shortened(const std::string& text, size_t bytes = 60);
 
 /// The line (from 1) on which the key or value at `pointer` stands in `text`, or 0.
 int line_of(std::string_view text, const std::string& pointer);

@@ -37,7 +37,7 @@ struct DatasetOptions {
   bool strict = false;  // stop at the first bad row, and at prompts that do not end on a token
   bool completion_only_loss = true;  // false: prompt_completion rows are trained on as one text
   bool add_eos = true;
-  std::string type = "auto";                      // or a name of a RowType
+  std::string type = "auto";                           // or a name of a RowType
   std::map<std::string, std::string> column_map = {};  // name above → name in the file
   std::filesystem::path cache_dir = {};                // of tokenized rows; empty: no cache
 };
