@@ -104,6 +104,7 @@ Json preference(const fs::path& out, const Sizes& sizes, uint64_t seed) {
             {"learning_rate", 1e-4},
             {"warmup_steps", 0.1},
             {"logging_steps", 2},
+            {"eval_on_start", true},
             {"seed", seed}}},
           {"output_dir", (out / "dpo").string()}};
 }

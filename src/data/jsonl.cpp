@@ -42,7 +42,7 @@ Json parse_row(const std::string& text, int max_depth) {
   try {
     value = parse_json(text, "", {.comments = false, .max_depth = max_depth});
   } catch (const DataError& failure) {
-    // ":1:17: not valid JSON …" or ": the key …": a row is one line, so its column says it all.
+    // ":1:17: not valid JSON …": where the row is one line, its column says it all.
     const std::string what = readable(failure.what());
     if (what.rfind(":1:", 0) == 0) throw DataError("column " + what.substr(3));
     const auto colon = what.find(": ");

@@ -69,6 +69,7 @@ void describe(Schema& s, TrainSection& o) {
   s.field("logging_steps", o.logging_steps, "steps between lines of metrics").at_least(1);
   s.field("eval_steps", o.eval_steps, "steps between evaluations; 0 is after each epoch")
       .at_least(0);
+  s.field("eval_on_start", o.eval_on_start, "evaluate before the first step too");
   s.field("save_steps", o.save_steps, "steps between checkpoints; 0 saves only the final model")
       .at_least(0);
   s.field("save_total_limit", o.save_total_limit, "checkpoints kept, the best one not counted")
@@ -124,6 +125,9 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
   if (config.train.load_best_model_at_end && !config.data.eval && config.data.eval_fraction == 0)
     fail("/train/load_best_model_at_end",
          "load_best_model_at_end needs rows to evaluate on: set data.eval or data.eval_fraction");
+  if (config.train.eval_on_start && !config.data.eval && config.data.eval_fraction == 0)
+    fail("/train/eval_on_start",
+         "eval_on_start needs rows to evaluate on: set data.eval or data.eval_fraction");
   if (config.data.eval && config.data.eval_fraction > 0)
     fail("/data/eval_fraction", "give data.eval or data.eval_fraction, not both");
   if (config.train.min_lr > config.learning_rate())

@@ -182,7 +182,7 @@ Tensor OfflineTask::gradient(const Batch& batch, const std::optional<ReferenceVa
   if (with_gradient && !g.defined()) g = at::zeros_like(leaf);  // the loss reads none of these
   if (!std::isfinite(value.item<double>()) || (g.defined() && !at::isfinite(g).all().item<bool>()))
     throw SanityError(
-        cat("the loss is not finite (", value.item<double>(), ") on ", named(rows),
+        cat("the loss is not finite on ", named(rows),
             " of the data; the model was not updated. A lower learning rate or a look "
             "at these rows may help"));
   metrics.add("loss", value.item<double>(), 0);

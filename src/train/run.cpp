@@ -79,6 +79,72 @@ void drop_rows_after(const fs::path& path, int64_t step) {
     if (row.step <= step) kept.write(row.step, row.epoch, row.values);
 }
 
+/// Everything that is written while a run goes on: metrics.jsonl, TensorBoard events, the bar.
+class RunLog {
+ public:
+  RunLog(const fs::path& out, const Json& config, const TrainerOptions& options, int64_t first_step,
+         bool append, bool progress)
+      : metrics_(out / "metrics.jsonl", append),
+        events_(run_folder(out)),
+        first_step_(first_step),
+        logging_steps_(options.logging_steps) {
+    events_.text("config", "```json\n" + config.dump(2) + "\n```");
+    if (progress) bar_.emplace(config.value("task", ""), options.steps, first_step);
+  }
+
+  void step(const StepReport& report) {
+    rows_ += report.rows;
+    epoch_ = report.epoch;
+    window_seconds_ += report.seconds;
+    window_tokens_ += report.metrics.sum("num_tokens");
+    tokens_ += report.metrics.sum("num_tokens");
+    if (!bar_) return;
+    ProgressFields fields{{"loss", report.loss}};
+    for (const auto& [field, name] :
+         {std::pair{"margin", "rewards/margins"}, std::pair{"accuracy", "rewards/accuracies"}})
+      if (report.metrics.has(name)) fields.emplace_back(field, report.metrics.mean(name));
+    fields.emplace_back("lr", report.learning_rate);
+    bar_->update(report.step, static_cast<int64_t>(tokens_), fields,
+                 report.step % logging_steps_ == 0);
+  }
+
+  void means(int64_t step, double epoch, std::map<std::string, double> values) {
+    if (values.contains("loss")) {
+      values["tokens_per_second"] = window_tokens_ / std::max(window_seconds_, 1e-9);
+      values["memory_mib"] = static_cast<double>(peak_resident_bytes()) / (1 << 20);
+      window_tokens_ = window_seconds_ = 0;
+    }
+    write(step, epoch, values);
+    std::string line;
+    for (const char* name : {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"})
+      if (values.contains(name)) line += cat(line.empty() ? "" : ", ", name, " ", values[name]);
+    if (!line.empty()) log::info("step ", step, ": ", line);
+  }
+
+  void finish(const TrainResult& result) {
+    if (bar_) bar_->finish();
+    if (result.interrupted) return;
+    const double runtime = seconds() - begin_;
+    write(result.steps, epoch_,
+          {{"train_runtime", runtime},
+           {"train_steps_per_second", static_cast<double>(result.steps - first_step_) / runtime},
+           {"train_samples_per_second", rows_ / runtime}});
+  }
+
+ private:
+  void write(int64_t step, double epoch, const std::map<std::string, double>& values) {
+    metrics_.write(step, epoch, values);
+    events_.scalars(step, values);
+  }
+
+  MetricsFile metrics_;
+  EventFile events_;
+  std::optional<ProgressBar> bar_;
+  int64_t first_step_, logging_steps_;
+  double begin_ = seconds(), epoch_ = 0, rows_ = 0, tokens_ = 0;
+  double window_tokens_ = 0, window_seconds_ = 0;  // since the last line of metrics
+};
+
 }  // namespace
 
 std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
@@ -167,6 +233,7 @@ RunSetup set_up(const RunConfig& config, const Document& document, const Registr
   o.max_grad_norm = t.max_grad_norm;
   o.logging_steps = t.logging_steps;
   o.eval_steps = t.eval_steps;
+  o.eval_on_start = t.eval_on_start;
   o.save_steps = t.save_steps;
   o.save_total_limit = t.save_total_limit;
   o.keep_best = t.load_best_model_at_end;
@@ -194,65 +261,20 @@ TrainResult train(const RunConfig& config, const Document& document, const Regis
     log::info("resuming at step ", trainer.first_step(), " from ", checkpoint->string());
     drop_rows_after(out / "metrics.jsonl", trainer.first_step());
   }
-  MetricsFile metrics(out / "metrics.jsonl", checkpoint.has_value());
-  EventFile events(run_folder(out));
-  events.text("config", "```json\n" + resolved_config.dump(2) + "\n```");
-
-  std::optional<ProgressBar> bar;
-  if (options.progress) bar.emplace(config.task, run.trainer.steps, trainer.first_step());
-  const double begin = seconds();
-  double first_tokens = -1, tokens = 0, rows = 0, last_time = begin, last_tokens = 0;
+  RunLog run_log(out, resolved_config, run.trainer, trainer.first_step(), checkpoint.has_value(),
+                 options.progress);
   trainer.on_log = [&](int64_t step, double epoch, const std::map<std::string, double>& means) {
-    auto values = means;
-    if (values.contains("loss")) {
-      const double now = seconds();
-      values["tokens_per_second"] = (tokens - last_tokens) / std::max(now - last_time, 1e-9);
-      values["memory_mib"] = static_cast<double>(peak_resident_bytes()) / (1 << 20);
-      last_time = now;
-      last_tokens = tokens;
-    }
-    metrics.write(step, epoch, values);
-    events.scalars(step, values);
-    if (!values.contains("eval_loss")) return;
-    std::string line;
-    for (const char* name : {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"})
-      if (values.contains(name)) line += cat(line.empty() ? "" : ", ", name, " ", values[name]);
-    log::info("step ", step, ": ", line);
+    run_log.means(step, epoch, means);
   };
   trainer.on_step = [&](const StepReport& report) {
-    if (first_tokens < 0) first_tokens = report.num_tokens - report.metrics.sum("num_tokens");
-    tokens = report.num_tokens - first_tokens;
-    rows += report.rows;
-    if (bar) {
-      ProgressFields fields{{"loss", report.loss}};
-      if (report.metrics.has("rewards/margins"))
-        fields.emplace_back("margin", report.metrics.mean("rewards/margins"));
-      if (report.metrics.has("rewards/accuracies"))
-        fields.emplace_back("accuracy", report.metrics.mean("rewards/accuracies"));
-      fields.emplace_back("lr", report.learning_rate);
-      bar->update(report.step, static_cast<int64_t>(tokens), fields,
-                  report.step % config.train.logging_steps == 0);
-    }
+    run_log.step(report);
     if (options.on_step) options.on_step(report);
   };
   if (options.stop_signal) trainer.should_stop = [&] { return options.stop_signal->load() != 0; };
 
-  const int64_t before = trainer.first_step();
   TrainResult result = trainer.run();
-  if (bar) bar->finish();
+  run_log.finish(result);
   if (result.interrupted) return result;
-
-  const double runtime = seconds() - begin;
-  const auto done = static_cast<double>(result.steps - before);
-  const std::map<std::string, double> summary{{"train_runtime", runtime},
-                                              {"train_steps_per_second", done / runtime},
-                                              {"train_samples_per_second", rows / runtime}};
-  metrics.write(
-      result.steps,
-      static_cast<double>(result.steps) / static_cast<double>(run.task->steps_per_epoch()),
-      summary);
-  events.scalars(result.steps, summary);
-
   save_model(out, run.task->policy().model(), config.model.path, resolved_config);
   write_file_atomic(out / "report.html", training_report(out).html());
   log::info("the trained model is in ", out.string(), ", the report in ",

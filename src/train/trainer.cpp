@@ -1,5 +1,6 @@
 #include "luce/train/trainer.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "luce/base/error.h"
@@ -23,6 +24,7 @@ double Trainer::epoch_at(int64_t step) const {
 TrainResult Trainer::run() {
   Metrics window;
   TrainResult result;
+  if (options_.eval_on_start && state_.global_step == 0 && task_.can_evaluate()) evaluate(0);
   for (int64_t step = state_.global_step; step < options_.steps; ++step) {
     one_step(step, window);
     const int64_t done = state_.global_step = step + 1;
@@ -54,6 +56,7 @@ TrainResult Trainer::run() {
 }
 
 void Trainer::one_step(int64_t step, Metrics& window) {
+  const auto begin = std::chrono::steady_clock::now();
   Policy& policy = task_.policy();
   Step work = task_.next(step);
   work.detailed = (step + 1) % options_.logging_steps == 0 || step + 1 == options_.steps;
@@ -78,14 +81,16 @@ void Trainer::one_step(int64_t step, Metrics& window) {
   metrics.set("learning_rate", lr);
   window.merge(metrics);
   if (on_step)
-    on_step({.step = step + 1,
-             .epoch = epoch_at(step + 1),
-             .loss = metrics.mean("loss"),
-             .grad_norm = norm,
-             .learning_rate = lr,
-             .num_tokens = state_.num_tokens,
-             .rows = static_cast<double>(work.rows.size()),
-             .metrics = metrics});
+    on_step(
+        {.step = step + 1,
+         .epoch = epoch_at(step + 1),
+         .loss = metrics.mean("loss"),
+         .grad_norm = norm,
+         .learning_rate = lr,
+         .num_tokens = state_.num_tokens,
+         .rows = static_cast<double>(work.rows.size()),
+         .seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+         .metrics = metrics});
 }
 
 void Trainer::evaluate(int64_t step) {

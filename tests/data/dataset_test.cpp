@@ -251,7 +251,7 @@ const std::vector<std::pair<std::string, std::string>>& bad_rows() {
       {R"({"prompt": "a\u0000", "chosen": "b", "rejected": "c"})",
        "\"prompt\" holds a NUL character"},
       {R"({"prompt": "a", "chosen": "b", "chosen": "c", "rejected": "d"})",
-       "the key \"chosen\" stands twice in one object"},
+       "column 32: the key \"chosen\" stands twice in one object"},
       {R"({"prompt": "a", "chosen": "\udead", "rejected": "d"})",
        "column 33: not valid JSON near '\"\\udead'"},
       {"{\"prompt\": \"\xFF\", \"chosen\": \"b\", \"rejected\": \"d\"}",

@@ -41,7 +41,7 @@ struct TrainSection {
          adam_epsilon = 1e-8;
   double max_grad_norm = 1;
   int64_t seed = 42, logging_steps = 10, eval_steps = 0, save_steps = 0, save_total_limit = 2;
-  bool load_best_model_at_end = false;
+  bool eval_on_start = false, load_best_model_at_end = false;
   std::string metric_for_best_model = "eval_loss";
   std::optional<bool> greater_is_better;
   std::optional<std::string> resume;

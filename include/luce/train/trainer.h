@@ -20,6 +20,7 @@ struct TrainerOptions {
   double max_grad_norm = 1;  // 0: no clipping
   int64_t logging_steps = 10;
   int64_t eval_steps = 0;  // 0: after each epoch; the last step is always evaluated
+  bool eval_on_start = false;
   int64_t save_steps = 0;  // 0: no checkpoints on the way
   int64_t save_total_limit = 2;
   bool keep_best = false;
@@ -35,6 +36,7 @@ struct StepReport {
   double epoch = 0, loss = 0, grad_norm = 0, learning_rate = 0;
   double num_tokens = 0;   // since the run began
   double rows = 0;         // of this step
+  double seconds = 0;      // that this step took
   const Metrics& metrics;  // of this step
 };
 
