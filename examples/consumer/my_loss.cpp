@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   try {
     luce::Registry registry = luce::Registry::with_builtins();
     registry.add<Hinge>();
-    luce::Document config(luce::Json{{"loss", {{"type", "my_hinge"}}}}, "my_loss");
+    auto config = luce::Document::of({{"loss", {{"type", "my_hinge"}}}}, "my_loss");
     for (int i = 1; i < argc; ++i) config.override_with(argv[i]);
     const auto loss = registry.make_loss(config);
 

@@ -154,6 +154,11 @@ std::string with_error(const Estimate& e, int digits = 2) {
   return number(e.mean, digits) + " ± " + number(e.error, digits);
 }
 
+/// A continuation begins with the space that separates it from its prompt.
+std::string shown(const std::string& continuation) {
+  return continuation.starts_with(' ') ? continuation.substr(1) : continuation;
+}
+
 struct Results {
   double loss, accuracy;
   Judged before, after;
@@ -190,9 +195,9 @@ Json report(const Results& r, const fs::path& out) {
   for (size_t i = 0; i < std::min<size_t>(6, r.starts.size()); ++i)
     samples.push_back({{"prompt", r.starts[i]},
                        {"cells",
-                        {{{"text", r.before.written.completions[i]},
+                        {{{"text", shown(r.before.written.completions[i])},
                           {"note", "score " + number(r.before.scores[i], 1)}},
-                         {{"text", r.after.written.completions[i]},
+                         {{"text", shown(r.after.written.completions[i])},
                           {"note", "score " + number(r.after.scores[i], 1)}}}}});
   std::vector<double> steps, losses;
   for (const auto& row : read_metrics(out / "sft/metrics.jsonl"))

@@ -20,21 +20,39 @@ int failed(Exit code, const std::string& sentence) {
   return static_cast<int>(code);
 }
 
+/// What was wrong with the command line; CLI11 says of any unknown verb that one is required.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& failure) {
+  const bool is_verb = failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) &&
+                       app.get_subcommands().empty();
+  if (!is_verb) return failure.what();
+  std::vector<std::string> verbs;
+  std::string all;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    verbs.push_back(verb->get_name());
+    all += (all.empty() ? "" : ", ") + verbs.back();
+  }
+  const auto words = app.remaining();
+  if (words.empty() || words.front().starts_with("-")) return "a verb is needed: " + all;
+  const std::string near = nearest(words.front(), verbs);
+  return cat("unknown verb \"", words.front(), "\"",
+             near.empty() ? "; the verbs are " + all : "; did you mean \"" + near + "\"?");
+}
+
 }  // namespace
 
 int run_cli(int argc, const char* const* argv, const Registry& registry) {
   CLI::App app("Preference training of language models", "luce");
   app.set_version_flag("--version", cat("luce ", kVersion));
   app.require_subcommand(1);
-  bool quiet = false, verbose = false;
-  app.add_flag("-q,--quiet", quiet, "Print warnings and errors only");
+  cli::Context context{.registry = registry};
+  bool verbose = false;
+  app.add_flag("-q,--quiet", context.quiet, "Print warnings and errors only");
   app.add_flag("-v,--verbose", verbose, "Print more");
   app.parse_complete_callback([&] {
     if (verbose) log::set_level(log::Level::debug);
-    if (quiet) log::set_level(log::Level::warn);
+    if (context.quiet) log::set_level(log::Level::warn);
   });
   app.fallthrough();
-  cli::Context context{registry, 0};
   cli::add_train(app, context);
   cli::add_check(app, context);
   cli::add_init(app, context);
@@ -53,7 +71,7 @@ int run_cli(int argc, const char* const* argv, const Registry& registry) {
   } catch (const CLI::Success& request) {
     return app.exit(request);  // --help, --version
   } catch (const CLI::ParseError& failure) {
-    return failed(Exit::usage, cat(failure.what(),
+    return failed(Exit::usage, cat(usage_error(app, failure),
                                    "\nRun `luce --help` for the verbs, `luce VERB --help` "
                                    "for their options."));
   } catch (const Error& failure) {

@@ -18,6 +18,10 @@ struct Args {
 };
 
 void init(const Args& args) {
+  std::error_code ignored;
+  if (fs::exists(args.out, ignored) && !fs::is_empty(args.out, ignored))
+    throw WriteError(
+        cat(args.out, " is there already; a new model goes into a new or an empty folder"));
   const ModelConfig config =
       parse_model_config(parse_json(read_file(args.config, 1 << 24), args.config), args.config);
   const auto model = CausalLM::init(config, args.seed);

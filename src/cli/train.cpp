@@ -39,9 +39,10 @@ void add_train(CLI::App& app, Context& context) {
     for (const auto& o : args->overrides) document.override_with(o);
     const RunConfig config = parse_run_config(document, context.registry);
     for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, on_signal);
-    const TrainResult result =
-        train(config, document, context.registry,
-              {.progress = !args->no_progress, .stop_signal = &stop_signal, .on_step = {}});
+    const TrainResult result = train(config, document, context.registry,
+                                     {.progress = !args->no_progress && !context.quiet,
+                                      .stop_signal = &stop_signal,
+                                      .on_step = {}});
     if (!result.interrupted) return;
     std::string again = "luce train " + args->config;
     for (const auto& o : args->overrides)

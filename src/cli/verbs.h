@@ -13,6 +13,7 @@ namespace luce::cli {
 struct Context {
   const Registry& registry;
   int exit_code = 0;
+  bool quiet = false;  // no progress, no notes
 };
 
 void add_train(CLI::App& app, Context& context);

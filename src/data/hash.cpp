@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <new>
 #include <vector>
@@ -55,9 +57,13 @@ std::string hex(const Digest& digest) {
 }
 
 Digest hash_file(const std::filesystem::path& path) {
+  // Asked before it is opened: opening a FIFO would wait for a writer.
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw MissingFileError(cat("cannot read ", path.string(), ": it is not a regular file"));
   std::ifstream file(path, std::ios::binary);
-  if (!file || !std::filesystem::is_regular_file(path))
-    throw MissingFileError(cat("cannot read ", path.string()));
+  if (!file) throw MissingFileError(cat("cannot read ", path.string(), ": ", std::strerror(errno)));
   Hasher hasher;
   std::vector<char> buffer(size_t{1} << 18);
   while (file) {
