@@ -81,7 +81,11 @@ int run_cli(int argc, const char* const* argv, const Registry& registry) {
   } catch (const c10::OutOfMemoryError& failure) {
     return failed(Exit::resource, failure.what_without_backtrace());
   } catch (const c10::Error& failure) {
-    return failed(Exit::bug, cat("a bug in Luce: ", failure.what_without_backtrace()));
+    const std::string what = failure.what_without_backtrace();
+    const auto wanted = what.find("you tried to allocate");  // by the CPU's allocator
+    if (wanted != std::string::npos)
+      return failed(Exit::resource, "out of memory: " + what.substr(wanted));
+    return failed(Exit::bug, "a bug in Luce: " + what);
   } catch (const std::exception& failure) {
     return failed(Exit::bug, cat("a bug in Luce: ", failure.what()));
   }

@@ -96,6 +96,7 @@ Step OfflineTask::next(int64_t step) {
     picked.push_back(&train_[static_cast<size_t>(at)]);
     out.rows.push_back(picked.back()->row);
   }
+  out.is_first = step == 0;
   out.totals = totals_of(picked);
   out.micro_batches = micro_batches(picked);
   return out;
@@ -139,17 +140,17 @@ void OfflineTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
       pass.hidden.detach(), policy_.model().head_weight(), batch.targets, batch.units(),
       head_options(),
       [&](const HeadStats& stats, Range range) {
-        return gradient(batch, ref, stats, range, step.totals, true, metrics);
+        return gradient(batch, ref, stats, range, step.totals, &step, metrics);
       },
       d_hidden, policy_.head_gradient());
   policy_.backward(pass, d_hidden);
   metrics.add("num_tokens", static_cast<double>(batch.num_tokens), 0);
-  if (index + 1 == step.micro_batches.size()) started_ = true;
 }
 
 Tensor OfflineTask::gradient(const Batch& batch, const std::optional<ReferenceValues>& ref,
                              const HeadStats& stats, Range range, const Totals& totals,
-                             bool with_gradient, Metrics& metrics) const {
+                             const Step* training, Metrics& metrics) const {
+  const bool with_gradient = training != nullptr;
   // The groups of this chunk. A group without targets goes with the one after it.
   const auto units = batch.units();
   const auto at_unit = [&](int64_t target) {
@@ -175,7 +176,7 @@ Tensor OfflineTask::gradient(const Batch& batch, const std::optional<ReferenceVa
     inputs.ref_logps = TokenValues{ref->logps.narrow(0, range.begin, range.end - range.begin),
                                    inputs.logps.offset};
 
-  if (with_gradient && !started_) check_start(inputs, rows);
+  if (training && training->is_first) check_start(inputs, rows);
   const Tensor value = reduce((*loss_)(inputs, metrics), totals);
   Tensor g;
   if (with_gradient) g = torch::autograd::grad({value}, {leaf}, {}, {}, false, true).front();
@@ -202,7 +203,7 @@ Metrics OfflineTask::evaluate() {
     const auto pass = policy_.forward(batch);
     const auto stats =
         head(pass.hidden, policy_.model().head_weight(), batch.targets, head_options());
-    gradient(batch, ref, stats, {0, batch.num_targets()}, totals, false, metrics);
+    gradient(batch, ref, stats, {0, batch.num_targets()}, totals, nullptr, metrics);
     if (ref && ref->hidden.defined()) {
       const Tensor kl = head_kl(pass.hidden, policy_.model().head_weight(), ref->hidden,
                                 ref->head_weight, head_options());

@@ -28,6 +28,8 @@ struct Golden {
   bool extra;  // needs LUCE_TEST_DATA
 };
 
+std::ostream& operator<<(std::ostream& out, const Golden& golden) { return out << golden.folder; }
+
 class Logps : public ::testing::TestWithParam<Golden> {
  protected:
   std::filesystem::path folder() const {

@@ -39,6 +39,10 @@ struct Case {
   int64_t heads, kv_heads;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& heads) {
+  return out << heads.heads << " on " << heads.kv_heads;
+}
+
 class TreeAttention : public ::testing::TestWithParam<Case> {};
 
 TEST_P(TreeAttention, EqualsMaskedSoftmaxInValueAndGradient) {

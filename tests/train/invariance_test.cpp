@@ -38,6 +38,10 @@ struct Bounds {
   double split, sharing;
 };
 
+std::ostream& operator<<(std::ostream& out, const Bounds& bounds) {
+  return out << c10::toString(bounds.dtype);
+}
+
 class Invariance : public ::testing::TestWithParam<std::tuple<Bounds, bool>> {
  protected:
   void expect_equal(const std::vector<Example>& rows, const OfflineOptions& options,

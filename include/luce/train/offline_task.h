@@ -62,10 +62,10 @@ class OfflineTask : public Task {
  private:
   std::vector<std::vector<const Example*>> micro_batches(
       const std::vector<const Example*>& rows) const;
-  /// The loss of the groups whose targets lie in `range`, and its gradient there (undefined where
-  /// `with_gradient` is false).
+  /// The loss of the groups whose targets lie in `range`, and, where `training` is a step and not
+  /// null (an evaluation), its gradient there.
   Tensor gradient(const Batch& batch, const std::optional<ReferenceValues>& reference,
-                  const HeadStats& stats, Range range, const Totals& totals, bool with_gradient,
+                  const HeadStats& stats, Range range, const Totals& totals, const Step* training,
                   Metrics& metrics) const;
   HeadOptions head_options() const;
 
@@ -73,7 +73,6 @@ class OfflineTask : public Task {
   std::unique_ptr<SequenceLoss> loss_;
   std::vector<Example> train_, eval_;
   OfflineOptions options_;
-  bool started_ = false;  // the check of the start has been made
 };
 
 /// Maximum likelihood of demonstrations.

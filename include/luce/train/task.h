@@ -16,6 +16,7 @@ struct Step {
   std::vector<std::vector<const Example*>> micro_batches;
   Totals totals;              // of all of them: what the loss's terms are divided by
   std::vector<int64_t> rows;  // lines of the data file, to name them where something goes wrong
+  bool is_first = false;      // step 0: nothing has been updated yet
   bool detailed = false;  // a step whose metrics are about to be written: costly ones are wanted
 };
 
