@@ -64,7 +64,9 @@ void add_generate(CLI::App& app, Context&) {
   verb->add_option("--top-p", o.top_p, "Sample among the likeliest tokens that reach this mass")
       ->capture_default_str();
   verb->add_option("--n", o.num_samples, "Samples of each prompt")->capture_default_str();
-  verb->add_option("--seed", o.seed, "Seed of the sampling")->capture_default_str();
+  verb->add_option("--seed", o.seed, "Seed of the sampling")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->add_option("--dtype", args->dtype, "float32, float64 or bfloat16")->capture_default_str();
   verb->add_flag("--json", args->json,
                  "One JSON object a sample: text, ids, log-probs at temperature 1, finish reason");

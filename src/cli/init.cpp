@@ -54,7 +54,9 @@ void add_init(CLI::App& app, Context&) {
   verb->add_option("CONFIG", args->config, "A config.json of a supported architecture")->required();
   verb->add_option("OUT", args->out, "The folder to write")->required();
   verb->add_option("--tokenizer", args->tokenizer, "A tokenizer.model to put beside the weights");
-  verb->add_option("--seed", args->seed, "Seed of the weights")->capture_default_str();
+  verb->add_option("--seed", args->seed, "Seed of the weights")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->callback([args] { init(*args); });
 }
 

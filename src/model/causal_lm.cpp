@@ -98,7 +98,8 @@ size_t CausalLM::declare(const std::string& name, std::vector<int64_t> shape, bo
   Parameter p;
   p.name = name;
   p.decay = decay;
-  p.work = at::empty(shape, at::TensorOptions().dtype(options_.dtype));
+  // A shape without memory: a config may ask for more than its weights turn out to hold.
+  p.work = at::empty(shape, at::TensorOptions().dtype(options_.dtype).device(at::kMeta));
   parameters_.push_back(std::move(p));
   return parameters_.size() - 1;
 }

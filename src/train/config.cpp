@@ -107,6 +107,7 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
   const auto fail = [&](const std::string& pointer, const std::string& sentence) {
     throw UsageError(cat(document.where(pointer), ": ", sentence));
   };
+  if (config.output_dir.empty()) fail("/output_dir", "output_dir must name a folder; got \"\"");
   for (const auto& [key, value] : config.data.column_map.items())
     if (!value.is_string())
       fail("/data/column_map/" + key, "data.column_map must map names to names");

@@ -6,7 +6,6 @@
 #include <sys/wait.h>
 
 #include <sstream>
-#include <thread>
 
 namespace luce::cli_test {
 namespace {

@@ -274,7 +274,7 @@ TEST(CliRefusal, NamesMemoryThatIsNotToBeHad) {
   const Outcome outcome = luce({"init", path, (at / "new").string()});
   EXPECT_EQ(outcome.code, 71);
   EXPECT_EQ(
-      outcome.sentence().rfind("out of memory: you tried to allocate 1125899906842624 bytes", 0),
+      outcome.sentence().rfind("out of memory: you tried to allocate 2251799813685248 bytes", 0),
       0U)
       << outcome.sentence();
 }

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <regex>
 #include <set>
@@ -138,6 +139,7 @@ TEST(CliTrain, QuietPrintsNothing) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(outcome.err, "");
+  EXPECT_TRUE(fs::exists(at.out() / "model.safetensors"));
 }
 
 TEST(CliTrain, NoColorLeavesTheTerminalPlain) {

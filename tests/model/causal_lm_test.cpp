@@ -134,6 +134,18 @@ TEST(CausalLM, SaysWhichTensorIsMissingOrOfAnotherShape) {
                 "config.json asks for [25, 16]");
 }
 
+TEST(CausalLM, ComparesShapesBeforeItTakesMemory) {
+  const test::TemporaryFolder out;
+  test::small_model(at::kFloat)->save(out.path());
+  const auto config_path = out.path() / "config.json";
+  Json json = parse_json(read_file(config_path), "config.json");
+  json["vocab_size"] = json["intermediate_size"] = 1 << 24;  // two petabytes of weights
+  json["num_hidden_layers"] = 4096;
+  write_file_atomic(config_path, json.dump());
+  const auto message = test::message_of<DataError>([&] { CausalLM::load(out.path()); });
+  EXPECT_NE(message.find("config.json asks for [16777216, 16]"), std::string::npos) << message;
+}
+
 template <class T>
 concept Trainable = requires(T role) {
   role.parameters();

@@ -203,6 +203,14 @@ TEST(Config, RefusesWhatContradictsItselfByLine) {
       "data.eval_fraction");
   EXPECT_EQ(message(",\n\"loss\": {\"type\": \"sft\"},\n\"reference\": {\"precompute\": true}"),
             "c.json:4: this loss uses no reference model; leave \"reference\" out");
+  EXPECT_EQ(test::message_of<UsageError>([&] {
+              parse_run_config(
+                  Document(R"({"task": "sft", "model": {"path": "m"}, "data": {"train": "t"},
+"output_dir": ""})",
+                           "c.json"),
+                  registry);
+            }),
+            "c.json:2: output_dir must name a folder; got \"\"");
   EXPECT_EQ(message(",\n\"loss\": {\"type\": \"dpo\"},\n\"train\": {\"min_lr\": 1}"),
             "c.json:4: min_lr lies above the learning rate, 1e-06");
   EXPECT_EQ(message(",\n\"loss\": {\"type\": \"dpo\"}, \"tain\": {}"),
