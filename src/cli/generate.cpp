@@ -1,4 +1,5 @@
 #include <iostream>
+#include <limits>
 
 #include "luce/base/error.h"
 #include "luce/data/metrics_file.h"
@@ -65,7 +66,7 @@ void add_generate(CLI::App& app, Context&) {
       ->capture_default_str();
   verb->add_option("--n", o.num_samples, "Samples of each prompt")->capture_default_str();
   verb->add_option("--seed", o.seed, "Seed of the sampling")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   verb->add_option("--dtype", args->dtype, "float32, float64 or bfloat16")->capture_default_str();
   verb->add_flag("--json", args->json,

@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <limits>
 
 #include "luce/base/error.h"
 #include "luce/base/file.h"
@@ -55,7 +56,7 @@ void add_init(CLI::App& app, Context&) {
   verb->add_option("OUT", args->out, "The folder to write")->required();
   verb->add_option("--tokenizer", args->tokenizer, "A tokenizer.model to put beside the weights");
   verb->add_option("--seed", args->seed, "Seed of the weights")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   verb->callback([args] { init(*args); });
 }
