@@ -60,6 +60,18 @@ Tensor scores(const Tensor& q, const Tensor& k, const TreeSegment& s, double sca
   return out;
 }
 
+/// Calls `fn` for every segment with rows: trees on different threads, a tree's segments in order.
+template <class Fn>
+void for_each_segment(const Segments& segments, const Fn& fn) {
+  const auto forest = trees(segments);
+  at::parallel_for(0, static_cast<int64_t>(forest.size()), 1, [&](int64_t first, int64_t last) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    for (int64_t tree = first; tree < last; ++tree)
+      for (const size_t index : forest[static_cast<size_t>(tree)])
+        if (segments[index].length > 0) fn(segments[index]);
+  });
+}
+
 class TreeAttention : public torch::autograd::Function<TreeAttention> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& q_in,
@@ -69,20 +81,13 @@ class TreeAttention : public torch::autograd::Function<TreeAttention> {
     const Tensor q = q_in.detach().to(type), k = k_in.detach().to(type), v = v_in.detach().to(type);
     Tensor out = at::zeros_like(q);
     Tensor lse = at::zeros({q.size(0), q.size(1)}, q.options());  // log Σ exp(score) of each row
-    const auto forest = trees(segments);
-    at::parallel_for(0, static_cast<int64_t>(forest.size()), 1, [&](int64_t first, int64_t last) {
-      const at::AutoDispatchBelowADInplaceOrView no_autograd;
-      for (int64_t tree = first; tree < last; ++tree)
-        for (const size_t index : forest[static_cast<size_t>(tree)]) {
-          const auto& s = segments[index];
-          if (s.length == 0) continue;
-          const Tensor qs = by_kv_head(q.narrow(0, s.begin, s.length), k.size(1));
-          Tensor p = scores(qs, with_prefix(k, s), s, scale);
-          const Tensor row_lse = at::logsumexp(p, -1, true);
-          p.sub_(row_lse).exp_();
-          out.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(p, with_prefix(v, s)), s.length));
-          lse.narrow(0, s.begin, s.length).copy_(by_row(row_lse, s.length).squeeze(2));
-        }
+    for_each_segment(segments, [&](const TreeSegment& s) {
+      const Tensor qs = by_kv_head(q.narrow(0, s.begin, s.length), k.size(1));
+      Tensor p = scores(qs, with_prefix(k, s), s, scale);
+      const Tensor row_lse = at::logsumexp(p, -1, true);
+      p.sub_(row_lse).exp_();
+      out.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(p, with_prefix(v, s)), s.length));
+      lse.narrow(0, s.begin, s.length).copy_(by_row(row_lse, s.length).squeeze(2));
     });
     ctx->save_for_backward({q_in, k_in, v_in, out, lse});
     ctx->saved_data["scale"] = scale;
@@ -108,34 +113,27 @@ class TreeAttention : public torch::autograd::Function<TreeAttention> {
       segments.push_back({flat[i], flat[i + 1], flat[i + 2], flat[i + 3]});
 
     Tensor dq = at::zeros_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
-    const auto forest = trees(segments);
-    at::parallel_for(0, static_cast<int64_t>(forest.size()), 1, [&](int64_t first, int64_t last) {
-      const at::AutoDispatchBelowADInplaceOrView no_autograd;
-      for (int64_t tree = first; tree < last; ++tree)
-        for (const size_t index : forest[static_cast<size_t>(tree)]) {
-          const auto& s = segments[index];
-          if (s.length == 0) continue;
-          const auto rows = [&](const Tensor& t) {
-            return by_kv_head(t.narrow(0, s.begin, s.length), k.size(1));
-          };
-          const Tensor qs = rows(q), dos = rows(d_out);
-          const Tensor ks = with_prefix(k, s), vs = with_prefix(v, s);
-          const Tensor row_lse = rows(lse.unsqueeze(2));
-          const Tensor p = scores(qs, ks, s, scale).sub_(row_lse).exp_();
-          // dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)), FlashAttention-2 (arXiv:2307.08691) algorithm 2.
-          const Tensor delta = (dos * rows(out)).sum(-1, true);
-          Tensor ds = at::bmm(dos, vs.transpose(1, 2)).sub_(delta).mul_(p).mul_(scale);
-          dq.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(ds, ks), s.length));
-          const auto spread = [&](Tensor& into, const Tensor& from) {  // from: [K, L, d]
-            const Tensor by_key = from.transpose(0, 1);
-            if (s.prefix_length > 0)
-              into.narrow(0, s.prefix_begin, s.prefix_length)
-                  .add_(by_key.narrow(0, 0, s.prefix_length));
-            into.narrow(0, s.begin, s.length).add_(by_key.narrow(0, s.prefix_length, s.length));
-          };
-          spread(dk, at::bmm(ds.transpose(1, 2), qs));
-          spread(dv, at::bmm(p.transpose(1, 2), dos));
-        }
+    for_each_segment(segments, [&](const TreeSegment& s) {
+      const auto rows = [&](const Tensor& t) {
+        return by_kv_head(t.narrow(0, s.begin, s.length), k.size(1));
+      };
+      const Tensor qs = rows(q), dos = rows(d_out);
+      const Tensor ks = with_prefix(k, s), vs = with_prefix(v, s);
+      const Tensor row_lse = rows(lse.unsqueeze(2));
+      const Tensor p = scores(qs, ks, s, scale).sub_(row_lse).exp_();
+      // dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)), FlashAttention-2 (arXiv:2307.08691) algorithm 2.
+      const Tensor delta = (dos * rows(out)).sum(-1, true);
+      Tensor ds = at::bmm(dos, vs.transpose(1, 2)).sub_(delta).mul_(p).mul_(scale);
+      dq.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(ds, ks), s.length));
+      const auto spread = [&](Tensor& into, const Tensor& from) {  // from: [K, L, d]
+        const Tensor by_key = from.transpose(0, 1);
+        if (s.prefix_length > 0)
+          into.narrow(0, s.prefix_begin, s.prefix_length)
+              .add_(by_key.narrow(0, 0, s.prefix_length));
+        into.narrow(0, s.begin, s.length).add_(by_key.narrow(0, s.prefix_length, s.length));
+      };
+      spread(dk, at::bmm(ds.transpose(1, 2), qs));
+      spread(dv, at::bmm(p.transpose(1, 2), dos));
     });
     return {dq.to(dtype), dk.to(dtype), dv.to(dtype), Tensor(), Tensor()};
   }

@@ -17,7 +17,7 @@ namespace luce {
 struct RunSetup {
   std::shared_ptr<CausalLM> model;
   std::shared_ptr<const Tokenizer> tokenizer;  // null where rows are token ids and there is none
-  Dataset train;                               // its examples have moved into the task
+  Dataset train;                               // the rows, of which the task has its own copy
   std::optional<Dataset> eval;
   std::unique_ptr<OfflineTask> task;
   TrainerOptions trainer;
