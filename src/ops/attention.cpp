@@ -1,177 +1,182 @@
 #include "luce/ops/attention.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <cmath>
-#include <limits>
-#include <map>
+#include <algorithm>
+#include <numeric>
 
 #include "luce/base/error.h"
+#include "ops/attention_backend.h"
 
 namespace luce {
 namespace {
 
 using Segments = std::vector<TreeSegment>;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
-/// Segments that touch the same key rows, so that two trees never write the same gradient.
-std::vector<std::vector<size_t>> trees(const Segments& segments) {
-  std::map<int64_t, size_t> root;  // first row of a prefix → tree
-  std::vector<std::vector<size_t>> out;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    const auto& s = segments[i];
-    const int64_t key = s.prefix_length > 0 ? s.prefix_begin : s.begin;
-    const auto [it, fresh] = root.emplace(key, out.size());
-    if (fresh) out.emplace_back();
-    out[it->second].push_back(i);
-  }
-  return out;
-}
+struct Backend {
+  decltype(&composed::attention_forward) forward;
+  decltype(&composed::attention_backward) backward;
+};
 
-/// [n, H, d] rows → [K, (H/K)·n, d]: the queries of one key-value head side by side.
-Tensor by_kv_head(const Tensor& rows, int64_t kv_heads) {
-  const int64_t n = rows.size(0), h = rows.size(1), d = rows.size(2);
-  return rows.view({n, kv_heads, h / kv_heads, d}).permute({1, 2, 0, 3}).reshape({kv_heads, -1, d});
-}
-
-/// The inverse of by_kv_head.
-Tensor by_row(const Tensor& heads, int64_t n) {
-  const int64_t kv_heads = heads.size(0), d = heads.size(2), g = heads.size(1) / n;
-  return heads.view({kv_heads, g, n, d}).permute({2, 0, 1, 3}).reshape({n, kv_heads * g, d});
-}
-
-/// Keys or values of the prefix and the segment: [K, L, d].
-Tensor with_prefix(const Tensor& rows, const TreeSegment& s) {
-  const Tensor own = rows.narrow(0, s.begin, s.length);
-  if (s.prefix_length == 0) return own.transpose(0, 1);
-  return at::cat({rows.narrow(0, s.prefix_begin, s.prefix_length), own}).transpose(0, 1);
-}
-
-/// scale · QKᵀ of one segment, −∞ above the diagonal: [K, g·n, L].
-Tensor scores(const Tensor& q, const Tensor& k, const TreeSegment& s, double scale) {
-  Tensor out = at::bmm(q, k.transpose(1, 2)).mul_(scale);
-  if (s.length > 1) {
-    const Tensor above = at::ones({s.length, s.length}, q.options().dtype(at::kBool)).triu_(1);
-    out.view({q.size(0), -1, s.length, s.prefix_length + s.length})
-        .narrow(3, s.prefix_length, s.length)
-        .masked_fill_(above, -std::numeric_limits<double>::infinity());
-  }
-  return out;
-}
-
-/// Calls `fn` for every segment with rows: trees on different threads, a tree's segments in order.
-template <class Fn>
-void for_each_segment(const Segments& segments, const Fn& fn) {
-  const auto forest = trees(segments);
-  at::parallel_for(0, static_cast<int64_t>(forest.size()), 1, [&](int64_t first, int64_t last) {
-    const at::AutoDispatchBelowADInplaceOrView no_autograd;
-    for (int64_t tree = first; tree < last; ++tree)
-      for (const size_t index : forest[static_cast<size_t>(tree)])
-        if (segments[index].length > 0) fn(segments[index]);
-  });
+Backend backend(bool kernel) {
+  if (kernel) return {cpu::attention_forward, cpu::attention_backward};
+  return {composed::attention_forward, composed::attention_backward};
 }
 
 class TreeAttention : public torch::autograd::Function<TreeAttention> {
  public:
-  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& q_in,
-                        const Tensor& k_in, const Tensor& v_in, const Segments& segments,
-                        double scale) {
-    const auto type = statistics_type(q_in.scalar_type());
-    const Tensor q = q_in.detach().to(type), k = k_in.detach().to(type), v = v_in.detach().to(type);
-    Tensor out = at::zeros_like(q);
-    Tensor lse = at::zeros({q.size(0), q.size(1)}, q.options());  // log Σ exp(score) of each row
-    for_each_segment(segments, [&](const TreeSegment& s) {
-      const Tensor qs = by_kv_head(q.narrow(0, s.begin, s.length), k.size(1));
-      Tensor p = scores(qs, with_prefix(k, s), s, scale);
-      const Tensor row_lse = at::logsumexp(p, -1, true);
-      p.sub_(row_lse).exp_();
-      out.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(p, with_prefix(v, s)), s.length));
-      lse.narrow(0, s.begin, s.length).copy_(by_row(row_lse, s.length).squeeze(2));
-    });
-    ctx->save_for_backward({q_in, k_in, v_in, out, lse});
-    ctx->saved_data["scale"] = scale;
+  static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Segments& segments, const AttentionOptions& o, bool kernel) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const auto [out, lse] = backend(kernel).forward(q, k, v, segments, o);
+    ctx->save_for_backward({q, k, v, out, lse});
     std::vector<int64_t> flat;
     for (const auto& s : segments)
       flat.insert(flat.end(), {s.begin, s.length, s.prefix_begin, s.prefix_length});
     ctx->saved_data["segments"] = flat;
-    return out.to(q_in.scalar_type());
+    ctx->saved_data["scale"] = o.scale;
+    ctx->saved_data["window"] = o.window;
+    ctx->saved_data["softcap"] = o.softcap;
+    ctx->saved_data["kernel"] = kernel;
+    return out;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
-                                                 torch::autograd::variable_list grads) {
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
     const auto saved = ctx->get_saved_variables();
-    const auto dtype = saved[0].scalar_type();
-    const auto type = statistics_type(dtype);
-    const Tensor q = saved[0].detach().to(type), k = saved[1].detach().to(type),
-                 v = saved[2].detach().to(type), out = saved[3], lse = saved[4];
-    const Tensor d_out = grads[0].detach().to(type);
-    const double scale = ctx->saved_data["scale"].toDouble();
-    const auto flat = ctx->saved_data["segments"].toIntVector();
+    auto& data = ctx->saved_data;
+    const auto flat = data["segments"].toIntVector();
     Segments segments;
     for (size_t i = 0; i < flat.size(); i += 4)
       segments.push_back({flat[i], flat[i + 1], flat[i + 2], flat[i + 3]});
-
-    Tensor dq = at::zeros_like(q), dk = at::zeros_like(k), dv = at::zeros_like(v);
-    for_each_segment(segments, [&](const TreeSegment& s) {
-      const auto rows = [&](const Tensor& t) {
-        return by_kv_head(t.narrow(0, s.begin, s.length), k.size(1));
-      };
-      const Tensor qs = rows(q), dos = rows(d_out);
-      const Tensor ks = with_prefix(k, s), vs = with_prefix(v, s);
-      const Tensor row_lse = rows(lse.unsqueeze(2));
-      const Tensor p = scores(qs, ks, s, scale).sub_(row_lse).exp_();
-      // dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)), FlashAttention-2 (arXiv:2307.08691) algorithm 2.
-      const Tensor delta = (dos * rows(out)).sum(-1, true);
-      Tensor ds = at::bmm(dos, vs.transpose(1, 2)).sub_(delta).mul_(p).mul_(scale);
-      dq.narrow(0, s.begin, s.length).copy_(by_row(at::bmm(ds, ks), s.length));
-      const auto spread = [&](Tensor& into, const Tensor& from) {  // from: [K, L, d]
-        const Tensor by_key = from.transpose(0, 1);
-        if (s.prefix_length > 0)
-          into.narrow(0, s.prefix_begin, s.prefix_length)
-              .add_(by_key.narrow(0, 0, s.prefix_length));
-        into.narrow(0, s.begin, s.length).add_(by_key.narrow(0, s.prefix_length, s.length));
-      };
-      spread(dk, at::bmm(ds.transpose(1, 2), qs));
-      spread(dv, at::bmm(p.transpose(1, 2), dos));
-    });
-    return {dq.to(dtype), dk.to(dtype), dv.to(dtype), Tensor(), Tensor()};
+    const AttentionOptions o{data["scale"].toDouble(), data["window"].toInt(),
+                             data["softcap"].toDouble()};
+    const auto d =
+        backend(data["kernel"].toBool())
+            .backward(grads[0], {saved[0], saved[1], saved[2], saved[3], saved[4]}, segments, o);
+    return {d.q, d.k, d.v, Tensor(), Tensor(), Tensor()};
   }
 };
 
-}  // namespace
+void check_options(const char* where, const AttentionOptions& o) {
+  if (o.window < 0 || !(o.softcap >= 0))
+    throw ArgumentError(cat("[", where, "] window and softcap must be at least 0; got window ",
+                            o.window, ", softcap ", o.softcap));
+}
 
-Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
-                      double scale) {
+bool one_dtype(const Tensor& q, const Tensor& k, const Tensor& v) {
+  return q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type();
+}
+
+void check_tree(const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+                const AttentionOptions& o) {
   expect_dim(q, 3, "tree_attention", "q");
   expect_dim(k, 3, "tree_attention", "k");
   expect_dim(v, 3, "tree_attention", "v");
   const bool fits = k.sizes() == v.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(2) &&
-                    k.size(1) > 0 && q.size(1) % k.size(1) == 0;
+                    k.size(1) > 0 && q.size(1) % k.size(1) == 0 && one_dtype(q, k, v);
   if (!fits)
     throw ArgumentError(
-        cat("[tree_attention] q [N, H, d] and k, v [N, K, d] must agree in N and d, "
+        cat("[tree_attention] q [N, H, d] and k, v [N, K, d] must agree in N, d and dtype, "
             "with H a multiple of K; got ",
             shown(q), ", ", shown(k), ", ", shown(v)));
   for (const auto& s : segments)
     if (s.begin < 0 || s.length < 0 || s.begin + s.length > q.size(0) || s.prefix_begin < 0 ||
         s.prefix_length < 0 || s.prefix_begin + s.prefix_length > q.size(0))
       throw ArgumentError(cat("[tree_attention] a segment leaves the ", q.size(0), " rows"));
-  return TreeAttention::apply(q, k, v, segments, scale);
+  check_options("tree_attention", o);
 }
 
-Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                        double scale) {
+void check_cache(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
+                 const AttentionOptions& o) {
   expect_dim(q, 3, "cached_attention", "q");
   expect_dim(k, 4, "cached_attention", "k");
   expect_dim(v, 4, "cached_attention", "v");
-  const int64_t b = k.size(0), kv = k.size(1), t = k.size(2), d = k.size(3);
-  const auto type = statistics_type(q.scalar_type());
-  const Tensor qs = q.to(type).reshape({b, kv, -1, d});
-  Tensor p = at::matmul(qs, k.to(type).transpose(2, 3)).mul_(scale);  // [B, K, H/K, T]
-  const Tensor unused = at::arange(t, lengths.options()).unsqueeze(0).ge(lengths.unsqueeze(1));
-  p.masked_fill_(unused.view({b, 1, 1, t}), -std::numeric_limits<double>::infinity());
-  return at::matmul(at::softmax(p, -1), v.to(type)).reshape({b, -1, d}).to(q.scalar_type());
+  expect_dim(lengths, 1, "cached_attention", "lengths");
+  const bool fits = k.sizes() == v.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(3) &&
+                    k.size(1) > 0 && q.size(1) % k.size(1) == 0 && one_dtype(q, k, v) &&
+                    lengths.size(0) == q.size(0) && lengths.scalar_type() == at::kLong;
+  if (!fits)
+    throw ArgumentError(
+        cat("[cached_attention] q [B, H, d], k, v [B, K, T, d] and lengths [B] i64 must agree in "
+            "B, d and dtype, with H a multiple of K; got ",
+            shown(q), ", ", shown(k), ", ", shown(v), ", ", shown(lengths)));
+  // Lengths on a GPU are not looked at: the program would have to wait for them.
+  if (lengths.is_cpu() && lengths.numel() > 0) {
+    const auto least = lengths.min().item<int64_t>(), most = lengths.max().item<int64_t>();
+    if (least < 1 || most > k.size(2))
+      throw ArgumentError(cat("[cached_attention] lengths must be from 1 to the ", k.size(2),
+                              " places of the cache; got ", least < 1 ? least : most));
+  }
+  check_options("cached_attention", o);
+}
+
+}  // namespace
+
+std::vector<std::vector<size_t>> attention_trees(const Segments& segments) {
+  struct Run {
+    int64_t begin, end;
+    size_t segment;
+  };
+  std::vector<Run> runs;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const auto& s = segments[i];
+    if (s.length == 0) continue;
+    runs.push_back({s.begin, s.begin + s.length, i});
+    if (s.prefix_length > 0) runs.push_back({s.prefix_begin, s.prefix_begin + s.prefix_length, i});
+  }
+  std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
+  // Disjoint sets of segments: each names an earlier member of its tree, the first names itself.
+  std::vector<size_t> earlier(segments.size());
+  std::iota(earlier.begin(), earlier.end(), 0);
+  const auto first_of = [&](size_t i) {
+    while (earlier[i] != i) i = earlier[i];
+    return i;
+  };
+  int64_t end = 0;
+  size_t last = 0;  // a segment with rows up to `end`
+  for (const Run& run : runs) {
+    if (run.begin < end) {
+      const size_t a = first_of(run.segment), b = first_of(last);
+      earlier[std::max(a, b)] = std::min(a, b);
+    }
+    last = run.segment;
+    end = std::max(end, run.end);
+  }
+  std::vector<std::vector<size_t>> by_first(segments.size()), out;
+  for (size_t i = 0; i < segments.size(); ++i)
+    if (segments[i].length > 0) by_first[first_of(i)].push_back(i);
+  for (auto& tree : by_first)
+    if (!tree.empty()) out.push_back(std::move(tree));
+  return out;
+}
+
+Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
+                      const AttentionOptions& options) {
+  check_tree(q, k, v, segments, options);
+  return TreeAttention::apply(q, k, v, segments, options, cpu::attention_covers(q));
+}
+
+Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
+                        const AttentionOptions& options) {
+  check_cache(q, k, v, lengths, options);
+  if (!cpu::attention_covers(q)) return composed::attention_to_cache(q, k, v, lengths, options);
+  return cpu::attention_to_cache(q, k, v, lengths, options);
+}
+
+Tensor composed::tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                const Segments& segments, const AttentionOptions& options) {
+  check_tree(q, k, v, segments, options);
+  return TreeAttention::apply(q, k, v, segments, options, false);
+}
+
+Tensor composed::cached_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                  const Tensor& lengths, const AttentionOptions& options) {
+  check_cache(q, k, v, lengths, options);
+  return attention_to_cache(q, k, v, lengths, options);
 }
 
 }  // namespace luce

@@ -14,23 +14,41 @@ struct TreeSegment {
   int64_t prefix_begin = 0, prefix_length = 0;
 };
 
+struct AttentionOptions {
+  double scale = 1;
+  int64_t window = 0;  // a row sees the last `window` positions, its own among them; 0: all
+  double softcap = 0;  // scores become softcap · tanh(score / softcap); 0: they stay
+};
+
 /// Scaled dot-product attention of every segment to its prefix and itself.
 ///
-///   out_i = Σ_{j ∈ prefix ∪ {j ≤ i in the segment}} softmax_j(scale · q_i·k_j) v_j
+///   out_i = Σ_j softmax_j(z_ij) v_j,   j ∈ prefix ∪ {j ≤ i in the segment}
+///   z_ij = scale · q_i·k_j,  or softcap · tanh(scale · q_i·k_j / softcap)   (arXiv:1611.09940)
 ///
-/// q [N, H, d], k and v [N, K, d], any float dtype, H a multiple of K (grouped queries: head h
-/// reads key-value head h / (H/K)). Softmax and accumulation are f32 (f64 for f64 inputs). Returns
-/// [N, H, d]; rows outside every segment are 0. Differentiable in q, k and v; the score matrix is
-/// recomputed in the backward pass, not kept. Trees (a prefix and the segments that read it) run on
-/// different threads; a result does not depend on their number.
-/// Throws ArgumentError on shapes that do not fit.
+/// A window is counted along the prefix and the segment behind it. q [N, H, d], k and v [N, K, d],
+/// of one float dtype, H a multiple of K (grouped queries: head h reads key-value head h / (H/K)).
+/// Softmax and accumulation are f32 (f64 for f64 inputs). Returns [N, H, d]; rows outside every
+/// segment are 0. Differentiable in q, k and v; scores are computed again in the backward pass, and
+/// on a CPU in f32 and bf16 they exist for one tile at a time. There a row's result has the same
+/// bits whatever stands beside it, and the same as cached_attention's. No result depends on the
+/// number of threads. Throws ArgumentError on shapes, dtypes or options that do not fit.
 Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                      const std::vector<TreeSegment>& segments, double scale);
+                      const std::vector<TreeSegment>& segments, const AttentionOptions& options);
 
 /// Attention of one new token per sequence to its cached keys and values, without a gradient.
-/// q [B, H, d]; k and v [B, K, T, d], of which sequence b uses the first lengths[b] ([B] i64)
-/// places. Returns [B, H, d].
+/// q [B, H, d]; k and v [B, K, T, d], of which sequence b uses the first lengths[b] ([B] i64, from
+/// 1 to T) places; the new token is the last of them. Returns [B, H, d]. Throws ArgumentError on
+/// shapes, dtypes, options or lengths that do not fit.
 Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                        double scale);
+                        const AttentionOptions& options);
+
+/// The definitions in tensor operations, with all scores of a segment at once: what runs for other
+/// dtypes and devices.
+namespace composed {
+Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                      const std::vector<TreeSegment>& segments, const AttentionOptions& options);
+Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
+                        const AttentionOptions& options);
+}  // namespace composed
 
 }  // namespace luce

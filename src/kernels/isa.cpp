@@ -1,0 +1,30 @@
+#include "kernels/isa.h"
+
+namespace luce::kernels::LUCE_ISA {
+
+#define LUCE_TEXT_(x) #x
+#define LUCE_TEXT(x) LUCE_TEXT_(x)
+
+const Table& table() {
+  static constexpr Table kTable{
+      .name = LUCE_TEXT(LUCE_ISA),
+      .gemm = gemm,
+      .head_sums = head_sums,
+      .head_gradient = head_gradient,
+      .divergence_sums = divergence_sums,
+      .divergence_gradient = divergence_gradient,
+      .rms_norm = rms_norm,
+      .rms_norm_backward = rms_norm_backward,
+      .rotate = rotate,
+      .swiglu = swiglu,
+      .swiglu_backward = swiglu_backward,
+      .adamw = adamw,
+      .sum_of_squares = sum_of_squares,
+      .widen = widen,
+      .narrow = narrow,
+      .narrow_pair = narrow_pair,
+  };
+  return kTable;
+}
+
+}  // namespace luce::kernels::LUCE_ISA
