@@ -6,116 +6,183 @@
 #include <algorithm>
 
 #include "luce/base/error.h"
+#include "ops/head_backend.h"
 
 namespace luce {
 namespace {
 
-int64_t rows_in_budget(const HeadOptions& options, const Tensor& weight, at::ScalarType type) {
-  const int64_t row = weight.size(0) * static_cast<int64_t>(c10::elementSize(type));
-  return std::max<int64_t>(1, options.chunk_bytes / std::max<int64_t>(1, row));
+int64_t row_bytes(const Tensor& weight) {
+  const auto type = statistics_type(weight.scalar_type());
+  return std::max<int64_t>(1, weight.size(0) * static_cast<int64_t>(c10::elementSize(type)));
 }
 
-void check(const Tensor& hidden, const Tensor& weight, const Tensor& targets) {
+int64_t rows_in(int64_t bytes, const Tensor& weight) {
+  return std::max<int64_t>(1, bytes / row_bytes(weight));
+}
+
+void check(const LogitOptions& o, const char* where) {
+  if (!(o.temperature > 0) || !(o.softcap >= 0))
+    throw ArgumentError(cat("[", where,
+                            "] temperature must be above 0 and softcap at least 0; got ",
+                            o.temperature, " and ", o.softcap));
+}
+
+void check_tokens(const Tensor& tokens, int64_t vocabulary, const char* name) {
+  if (tokens.numel() == 0) return;
+  const auto [low, high] = at::aminmax(tokens);
+  if (low.item<int64_t>() < 0 || high.item<int64_t>() >= vocabulary)
+    throw ArgumentError(cat("[head] ", name, " must lie in [0, ", vocabulary, "); got values from ",
+                            low.item<int64_t>(), " to ", high.item<int64_t>()));
+}
+
+HeadInputs checked(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
+                   const HeadOptions& o) {
   expect_dim(hidden, 2, "head", "hidden");
   expect_dim(weight, 2, "head", "weight");
   expect_dim(targets, 1, "head", "targets");
   if (hidden.size(1) != weight.size(1) || hidden.size(0) != targets.size(0) ||
-      targets.scalar_type() != at::kLong)
+      hidden.scalar_type() != weight.scalar_type() || targets.scalar_type() != at::kLong)
     throw ArgumentError(
-        cat("[head] expected hidden [M, D], weight [V, D] and i64 targets [M]; got ", shown(hidden),
-            ", ", shown(weight), ", ", shown(targets)));
-  if (targets.numel() > 0 &&
-      (targets.min().item<int64_t>() < 0 || targets.max().item<int64_t>() >= weight.size(0)))
-    throw ArgumentError(cat("[head] targets must lie in [0, ", weight.size(0),
-                            "); got values from ", targets.min().item<int64_t>(), " to ",
-                            targets.max().item<int64_t>()));
-}
-
-/// Logits in the statistics dtype: [rows, V].
-Tensor logits_of(const Tensor& hidden, const Tensor& weight, at::ScalarType type) {
-  return at::mm(hidden.to(type), weight.to(type).t());
-}
-
-struct ChunkStats {
-  HeadStats stats;
-  Tensor lse;  // [rows, 1]
-};
-
-ChunkStats statistics(const Tensor& logits, const Tensor& targets, const HeadOptions& options) {
-  ChunkStats out;
-  const Tensor at_target = logits.gather(1, targets.unsqueeze(1));
-  out.lse = at::logsumexp(logits, 1, true);
-  out.stats.logps = (at_target - out.lse).squeeze(1);
-  if (options.entropy) {
-    // H = log Z − Σ p z
-    const Tensor p = (logits - out.lse).exp_();
-    out.stats.entropy = out.lse.squeeze(1) - p.mul_(logits).sum(1);
+        cat("[head] expected hidden [M, D], weight [V, D] of one dtype and i64 "
+            "targets [M]; got ",
+            shown(hidden), ", ", shown(weight), ", ", shown(targets)));
+  check(o.logits, "head");
+  check_tokens(targets, weight.size(0), "targets");
+  if (o.top_k < 0 || o.top_k > weight.size(0))
+    throw ArgumentError(cat("[head] top_k must lie in [0, ", weight.size(0), "]; got ", o.top_k));
+  if (o.candidates != nullptr) {
+    const auto& c = *o.candidates;
+    expect_dim(c.ids, 1, "head", "candidates");
+    if (static_cast<int64_t>(c.offset.size()) != targets.size(0) + 1 || c.offset.front() != 0 ||
+        c.offset.back() != c.ids.size(0) || !std::is_sorted(c.offset.begin(), c.offset.end()))
+      throw ArgumentError(cat("[head] offsets of candidates must ascend from 0 to their number, ",
+                              c.ids.size(0), ", with one more than the ", targets.size(0),
+                              " targets"));
+    check_tokens(c.ids, weight.size(0), "candidates");
   }
-  if (options.greedy_match)
-    out.stats.greedy_match = logits.argmax(1).eq(targets).to(logits.scalar_type());
-  if (options.mean_logit) out.stats.mean_logit = logits.mean(1);
-  return out;
+  return {hidden.detach().contiguous(), weight.detach().contiguous(), targets.contiguous()};
 }
 
-HeadStats joined(const std::vector<HeadStats>& parts, const Tensor& like) {
-  const auto join = [&](Tensor HeadStats::*member, bool asked) {
-    if (!asked) return Tensor();
-    std::vector<Tensor> tensors;
-    for (const auto& part : parts) tensors.push_back(part.*member);
-    return tensors.empty() ? at::empty({0}, like.options()) : at::cat(tensors);
+std::unique_ptr<HeadBackend> backend(const HeadInputs& in, const HeadOptions& options) {
+  if (in.hidden.scalar_type() != at::kDouble) {
+    if (in.hidden.is_cpu()) return cpu_head(in, options);
+#if defined(LUCE_CUDA)
+    if (in.hidden.is_cuda()) return cuda_head(in, options);
+#endif
+  }
+  return composed_head(in, options);
+}
+
+/// The part of a unit's gradients that belongs to `n` of its rows from `begin` on.
+HeadGradients part_of(const HeadGradients& g, int64_t begin, int64_t n, Range candidates) {
+  const auto cut = [&](const Tensor& t) { return t.defined() ? t.narrow(0, begin, n) : t; };
+  return {cut(g.logps), cut(g.entropy), cut(g.log_sum_p2), cut(g.mean_logit),
+          g.candidate_logps.defined()
+              ? g.candidate_logps.narrow(0, candidates.begin, candidates.end - candidates.begin)
+              : Tensor()};
+}
+
+void check(const HeadGradients& g, const HeadStats& stats) {
+  const auto expect = [](const char* name, const Tensor& got, const Tensor& stat) {
+    if (!got.defined()) return;
+    if (!stat.defined())
+      throw ArgumentError(cat("[head_backward] the loss returned a gradient of ", name,
+                              ", which HeadOptions did not ask for"));
+    if (got.sizes() != stat.sizes())
+      throw ArgumentError(cat("[head_backward] the loss must return one gradient of ", name,
+                              " per value, ", shown(stat), "; got ", shown(got)));
   };
-  const auto has = [&](Tensor HeadStats::*member) {
-    return !parts.empty() && (parts.front().*member).defined();
-  };
-  return {join(&HeadStats::logps, true), join(&HeadStats::entropy, has(&HeadStats::entropy)),
-          join(&HeadStats::greedy_match, has(&HeadStats::greedy_match)),
-          join(&HeadStats::mean_logit, has(&HeadStats::mean_logit))};
+  if (!g.logps.defined() && !g.entropy.defined() && !g.log_sum_p2.defined() &&
+      !g.mean_logit.defined() && !g.candidate_logps.defined())
+    throw ArgumentError("[head_backward] the loss returned no gradient at all");
+  expect("logps", g.logps, stats.logps);
+  expect("entropy", g.entropy, stats.entropy);
+  expect("log_sum_p2", g.log_sum_p2, stats.log_sum_p2);
+  expect("mean_logit", g.mean_logit, stats.mean_logit);
+  expect("candidate_logps", g.candidate_logps, stats.candidate_logps);
 }
 
 }  // namespace
 
+HeadStats joined_stats(const std::vector<HeadStats>& parts) {
+  HeadStats out;
+  for (Tensor HeadStats::*member :
+       {&HeadStats::logps, &HeadStats::entropy, &HeadStats::log_sum_p2, &HeadStats::greedy_match,
+        &HeadStats::mean_logit, &HeadStats::top_ids, &HeadStats::top_logps,
+        &HeadStats::candidate_logps}) {
+    if (!(parts.front().*member).defined()) continue;
+    std::vector<Tensor> tensors;
+    for (const auto& part : parts) tensors.push_back(part.*member);
+    out.*member = tensors.size() == 1 ? tensors.front() : at::cat(tensors);
+  }
+  return out;
+}
+
+Tensor chunk_buffer(Tensor* kept, int64_t count, const Tensor& like, at::ScalarType type) {
+  if (kept == nullptr) return at::empty({count}, like.options().dtype(type));
+  const bool fits = kept->defined() && kept->numel() >= count && kept->device() == like.device() &&
+                    kept->scalar_type() == type;
+  if (!fits) {
+    *kept = Tensor();  // frees the old one first
+    *kept = at::empty({count}, like.options().dtype(type));
+  }
+  return kept->narrow(0, 0, count);
+}
+
+Candidates candidates_of(const Candidates& all, int64_t begin, int64_t n) {
+  Candidates out;
+  const int64_t first = all.offset[static_cast<size_t>(begin)];
+  for (int64_t i = begin; i <= begin + n; ++i)
+    out.offset.push_back(all.offset[static_cast<size_t>(i)] - first);
+  out.ids = all.ids.narrow(0, first, out.offset.back());
+  return out;
+}
+
 HeadStats head(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                const HeadOptions& options) {
   const at::NoGradGuard no_grad;
-  check(hidden, weight, targets);
-  const auto type = statistics_type(hidden.scalar_type());
-  const Tensor w = weight.to(type);
-  const int64_t m = hidden.size(0), step = rows_in_budget(options, weight, type);
+  const auto run = backend(checked(hidden, weight, targets, options), options);
+  const int64_t m = hidden.size(0), step = rows_in(options.chunk_bytes, weight);
   std::vector<HeadStats> parts;
-  for (int64_t begin = 0; begin < m; begin += step) {
-    const int64_t n = std::min(step, m - begin);
-    const Tensor z = logits_of(hidden.narrow(0, begin, n), w, type);
-    parts.push_back(statistics(z, targets.narrow(0, begin, n), options).stats);
+  for (int64_t begin = 0; begin < m || parts.empty(); begin += step)
+    parts.push_back(run->forward(begin, std::min(step, m - begin)));
+  if (options.use != nullptr) {
+    options.use->rows_per_chunk = step;
+    options.use->chunks += static_cast<int64_t>(parts.size());
   }
-  return joined(parts, hidden.to(type));
+  return joined_stats(parts);
+}
+
+Logits head_logits(const Tensor& hidden, const Tensor& weight, const LogitOptions& options) {
+  const at::NoGradGuard no_grad;
+  HeadOptions o;
+  o.logits = options;
+  const Tensor targets =
+      at::zeros({hidden.dim() > 0 ? hidden.size(0) : 0}, hidden.options().dtype(at::kLong));
+  const auto run = backend(checked(hidden, weight, targets, o), o);
+  run->forward(0, hidden.size(0));
+  return run->logits();
 }
 
 HeadStats head_backward(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                         const std::vector<int64_t>& units, const HeadOptions& options,
                         const HeadLoss& fn, Tensor d_hidden, Tensor d_weight) {
   const at::NoGradGuard no_grad;
-  check(hidden, weight, targets);
+  const HeadInputs in = checked(hidden, weight, targets, options);
   const int64_t m = hidden.size(0);
   if (units.empty() || units.front() != 0 || units.back() != m ||
       !std::is_sorted(units.begin(), units.end()))
     throw ArgumentError(cat("[head_backward] units must ascend from 0 to ", m));
-  const auto type = statistics_type(hidden.scalar_type());
-  const Tensor w = weight.to(type);
-  const int64_t budget = rows_in_budget(options, weight, type);
-
-  // dZ in place of the logits, then its two products.
-  const auto finish = [&](Tensor z, const Tensor& lse, const Tensor& g, int64_t begin) {
-    const int64_t n = z.size(0);
-    Tensor dz = z.sub_(lse).exp_().mul_(g.to(type).unsqueeze(1).neg());
-    dz.scatter_add_(1, targets.narrow(0, begin, n).unsqueeze(1), g.to(type).unsqueeze(1));
-    d_hidden.narrow(0, begin, n).add_(at::mm(dz, w));
-    if (d_weight.defined()) d_weight.addmm_(dz.t(), hidden.narrow(0, begin, n).to(type));
-  };
+  int64_t largest = 0;
+  for (size_t i = 0; i + 1 < units.size(); ++i)
+    largest = std::max(largest, units[i + 1] - units[i]);
+  int64_t budget = rows_in(options.chunk_bytes, weight);
+  if (largest > budget && largest <= rows_in(options.max_chunk_bytes, weight)) budget = largest;
+  HeadUse use{.rows_per_chunk = budget};
+  const auto run = backend(in, options);
   const auto gradient = [&](const HeadStats& stats, Range range) {
-    const Tensor g = fn(stats, range);
-    if (!g.defined() || g.dim() != 1 || g.size(0) != range.end - range.begin)
-      throw ArgumentError(cat("[head_backward] the loss must return one gradient per target, [",
-                              range.end - range.begin, "]; got ", shown(g)));
+    HeadGradients g = fn(stats, range);
+    check(g, stats);
     return g;
   };
 
@@ -127,55 +194,110 @@ HeadStats head_backward(const Tensor& hidden, const Tensor& weight, const Tensor
     const int64_t rows = range.end - range.begin;
     unit = next;
     if (rows == 0) continue;
+    Tensor d_rows = d_hidden.narrow(0, range.begin, rows);
     if (rows <= budget) {
-      Tensor z = logits_of(hidden.narrow(0, range.begin, rows), w, type);
-      const auto chunk = statistics(z, targets.narrow(0, range.begin, rows), options);
-      finish(z, chunk.lse, gradient(chunk.stats, range), range.begin);
-      all.push_back(chunk.stats);
+      const HeadStats stats = run->forward(range.begin, rows);
+      run->backward(gradient(stats, range), d_rows, d_weight);
+      all.push_back(stats);
+      ++use.chunks;
       continue;
     }
     // One unit above the budget: statistics of all its pieces, the loss, then the logits again.
     std::vector<HeadStats> pieces;
-    std::vector<Tensor> lse;
-    for (int64_t begin = range.begin; begin < range.end; begin += budget) {
+    for (int64_t begin = range.begin; begin < range.end; begin += budget)
+      pieces.push_back(run->forward(begin, std::min(budget, range.end - begin)));
+    const HeadStats stats = joined_stats(pieces);
+    const HeadGradients g = gradient(stats, range);
+    Range candidates;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      const int64_t begin = range.begin + static_cast<int64_t>(i) * budget;
       const int64_t n = std::min(budget, range.end - begin);
-      const Tensor z = logits_of(hidden.narrow(0, begin, n), w, type);
-      const auto piece = statistics(z, targets.narrow(0, begin, n), options);
-      pieces.push_back(piece.stats);
-      lse.push_back(piece.lse);
+      const Tensor& c = pieces[i].candidate_logps;
+      candidates = {candidates.end, candidates.end + (c.defined() ? c.numel() : 0)};
+      run->forward(begin, n);
+      Tensor piece = d_hidden.narrow(0, begin, n);
+      run->backward(part_of(g, begin - range.begin, n, candidates), piece, d_weight);
+      use.chunks += 2;
     }
-    const HeadStats stats = joined(pieces, w);
-    const Tensor g = gradient(stats, range);
-    for (int64_t begin = range.begin, i = 0; begin < range.end; begin += budget, ++i) {
-      const int64_t n = std::min(budget, range.end - begin);
-      finish(logits_of(hidden.narrow(0, begin, n), w, type), lse[static_cast<size_t>(i)],
-             g.narrow(0, begin - range.begin, n), begin);
-    }
+    ++use.recomputed_units;
     all.push_back(stats);
   }
-  return joined(all, w);
+  if (options.use != nullptr) {
+    options.use->rows_per_chunk = use.rows_per_chunk;
+    options.use->chunks += use.chunks;
+    options.use->recomputed_units += use.recomputed_units;
+  }
+  return all.empty() ? run->forward(0, 0) : joined_stats(all);
 }
 
-Tensor head_kl(const Tensor& hidden, const Tensor& weight, const Tensor& q_hidden,
-               const Tensor& q_weight, const HeadOptions& options) {
-  const at::NoGradGuard no_grad;
-  expect_dim(hidden, 2, "head_kl", "hidden");
-  if (weight.size(0) != q_weight.size(0) || hidden.size(0) != q_hidden.size(0))
-    throw ArgumentError(cat("[head_kl] both sides need the same rows and vocabulary; got ",
-                            shown(hidden), " @ ", shown(weight), " and ", shown(q_hidden), " @ ",
-                            shown(q_weight)));
-  const auto type = statistics_type(hidden.scalar_type());
-  const Tensor w = weight.to(type), q_w = q_weight.to(type);
-  const int64_t m = hidden.size(0),
-                step = std::max<int64_t>(1, rows_in_budget(options, weight, type) / 2);
-  Tensor out = at::zeros({m}, w.options());
-  for (int64_t begin = 0; begin < m; begin += step) {
-    const int64_t n = std::min(step, m - begin);
-    const Tensor log_p = at::log_softmax(logits_of(hidden.narrow(0, begin, n), w, type), 1);
-    const Tensor log_q = at::log_softmax(logits_of(q_hidden.narrow(0, begin, n), q_w, type), 1);
-    out.narrow(0, begin, n).copy_((log_p.exp() * (log_p - log_q)).sum(1));
+namespace {
+
+std::unique_ptr<DivergenceBackend> divergence_backend(const HeadSide& p_in, const HeadSide& q_in,
+                                                      const DivergenceOptions& o) {
+  for (const auto* side : {&p_in, &q_in}) {
+    expect_dim(side->hidden, 2, "head_divergence", "hidden");
+    expect_dim(side->weight, 2, "head_divergence", "weight");
+    check(side->logits, "head_divergence");
   }
-  return out;
+  if (p_in.weight.size(0) != q_in.weight.size(0) || p_in.hidden.size(0) != q_in.hidden.size(0) ||
+      p_in.hidden.size(1) != p_in.weight.size(1) || q_in.hidden.size(1) != q_in.weight.size(1) ||
+      p_in.hidden.scalar_type() != p_in.weight.scalar_type() ||
+      q_in.hidden.scalar_type() != q_in.weight.scalar_type() ||
+      p_in.hidden.scalar_type() != q_in.hidden.scalar_type())
+    throw ArgumentError(
+        cat("[head_divergence] both sides need the same rows, vocabulary and dtype; "
+            "got ",
+            shown(p_in.hidden), " @ ", shown(p_in.weight), " and ", shown(q_in.hidden), " @ ",
+            shown(q_in.weight)));
+  if (o.kind == Divergence::jensen_shannon && !(o.beta > 0 && o.beta < 1))
+    throw ArgumentError(cat("[head_divergence] beta must lie in (0, 1); got ", o.beta));
+  const auto plain = [](const HeadSide& side) {
+    return HeadSide{side.hidden.detach().contiguous(), side.weight.detach().contiguous(),
+                    side.logits};
+  };
+  const HeadSide p = plain(p_in), q = plain(q_in);
+  if (p.hidden.scalar_type() != at::kDouble) {
+    if (p.hidden.is_cpu()) return cpu_divergence(p, q, o);
+#if defined(LUCE_CUDA)
+    if (p.hidden.is_cuda()) return cuda_divergence(p, q, o);
+#endif
+  }
+  return composed_divergence(p, q, o);
+}
+
+/// Calls `fn(begin, n)` for chunks whose two sides of logits fit the budget.
+template <class Fn>
+Tensor by_chunks(const HeadSide& p, const DivergenceOptions& o, const Fn& fn) {
+  const int64_t m = p.hidden.size(0),
+                step = std::max<int64_t>(1, rows_in(o.chunk_bytes, p.weight) / 2);
+  std::vector<Tensor> parts;
+  for (int64_t begin = 0; begin < m || parts.empty(); begin += step)
+    parts.push_back(fn(begin, std::min(step, m - begin)));
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+}  // namespace
+
+Tensor head_divergence(const HeadSide& p, const HeadSide& q, const DivergenceOptions& options) {
+  const at::NoGradGuard no_grad;
+  const auto run = divergence_backend(p, q, options);
+  return by_chunks(p, options, [&](int64_t begin, int64_t n) { return run->forward(begin, n); });
+}
+
+Tensor head_divergence_backward(const HeadSide& p, const HeadSide& q,
+                                const DivergenceOptions& options, const Tensor& upstream,
+                                Tensor d_hidden, Tensor d_weight) {
+  const at::NoGradGuard no_grad;
+  const auto run = divergence_backend(p, q, options);
+  if (!upstream.defined() || upstream.dim() != 1 || upstream.size(0) != p.hidden.size(0))
+    throw ArgumentError(cat("[head_divergence] upstream must be one gradient per row, [",
+                            p.hidden.size(0), "]; got ", shown(upstream)));
+  return by_chunks(p, options, [&](int64_t begin, int64_t n) {
+    const Tensor value = run->forward(begin, n);
+    Tensor d_rows = d_hidden.narrow(0, begin, n);
+    run->backward(upstream.narrow(0, begin, n), d_rows, d_weight);
+    return value;
+  });
 }
 
 }  // namespace luce
