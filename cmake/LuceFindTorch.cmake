@@ -46,7 +46,12 @@ endif()
 
 set(LUCE_TORCH_LIBRARY_DIRS "${LUCE_TORCH_ROOT}/lib")
 add_library(luce::torch INTERFACE IMPORTED GLOBAL)
-target_link_libraries(luce::torch INTERFACE "${LUCE_LIB_torch_cpu}" "${LUCE_LIB_c10}")
+# The OpenMP runtime must be LibTorch's own: two in one process would not know of each other's threads.
+find_library(LUCE_LIB_gomp NAMES libgomp.so.1 gomp PATHS "${LUCE_TORCH_ROOT}/lib" NO_CACHE)
+if(NOT LUCE_LIB_gomp)
+  set(LUCE_LIB_gomp gomp)
+endif()
+target_link_libraries(luce::torch INTERFACE "${LUCE_LIB_torch_cpu}" "${LUCE_LIB_c10}" "${LUCE_LIB_gomp}")
 target_include_directories(luce::torch SYSTEM INTERFACE "${LUCE_TORCH_ROOT}/include"
                                                         "${LUCE_TORCH_ROOT}/include/torch/csrc/api/include")
 if(LUCE_LIB_torch_cuda AND LUCE_LIB_c10_cuda)

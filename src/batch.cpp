@@ -18,8 +18,14 @@ std::vector<TreeSegment> Batch::segments() const {
   return out;
 }
 
-std::vector<int64_t> Batch::units() const {
+std::vector<int64_t> Batch::units(Coupling coupling) const {
+  if (coupling == Coupling::step) return {0, num_targets()};
+  if (coupling == Coupling::sequence) return offset;
   std::vector<int64_t> out;
+  if (coupling == Coupling::token) {
+    for (int64_t m = 0; m <= num_targets(); ++m) out.push_back(m);
+    return out;
+  }
   out.reserve(group.size());
   for (const int64_t first : group) out.push_back(offset[static_cast<size_t>(first)]);
   return out;

@@ -38,7 +38,7 @@ void run(const std::string& folder, const std::string& pairs, int64_t steps) {
       const Tensor loss = reduce(terms, totals_of(rows));
       loss.backward();
       std::cout << "step " << step + 1 << ", loss " << loss.item<double>() << "\n";
-      return logps.grad();
+      return HeadGradients{.logps = logps.grad()};
     };
     policy.zero_gradients();
     auto pass = policy.forward(batch);

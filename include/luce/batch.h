@@ -21,6 +21,10 @@ enum class Role : uint8_t {
 /// is a demonstration.
 inline Role role_of(size_t k) { return k == 0 ? Role::chosen : Role::rejected; }
 
+/// The smallest part of a step whose values a loss must see together. Chunks of logits and
+/// micro-batches are cut between such parts.
+enum class Coupling : uint8_t { token, sequence, group, step };
+
 /// Rows of the flat token stream.
 struct Segment {
   int64_t begin = 0, length = 0;
@@ -46,8 +50,8 @@ struct Batch {
   int64_t num_tokens = 0;
   /// The attention pattern of the trunk.
   std::vector<TreeSegment> segments() const;
-  /// The targets at which the loss may be cut: the first of every group, and M.
-  std::vector<int64_t> units() const;
+  /// The targets at which a loss of this coupling may be cut: the first of every unit, and M.
+  std::vector<int64_t> units(Coupling coupling = Coupling::group) const;
   /// The same batch with its tensors on another device.
   Batch to(const c10::Device& device) const;
 };

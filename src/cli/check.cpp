@@ -94,8 +94,9 @@ void check(const Args& args, const Context& context) {
       << " an epoch), learning rate " << config.learning_rate() << "\n";
   out << "memory: " << format_bytes(static_cast<int64_t>(fixed)) << " for "
       << format_count(parameters) << " parameters, their gradients and moments"
-      << (model_reference ? " and the reference" : "") << ", at most " << config.head.chunk_mb
-      << " MiB of logits, and the activations of a micro-batch\n";
+      << (model_reference ? " and the reference" : "") << ", at most "
+      << format_bytes(run.task->options().chunk_bytes)
+      << " of logits, and the activations of a micro-batch\n";
 
   const Step step = run.task->next(0);
   Metrics metrics;

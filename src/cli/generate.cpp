@@ -11,14 +11,17 @@ namespace luce::cli {
 namespace {
 
 struct Args {
-  std::string model, dtype = "float32";
+  std::string model, dtype = "float32", device = "auto";
+  bool batch_invariant = false;
   std::vector<std::string> prompts;
   SampleOptions options;
   bool json = false;
 };
 
 void generate(const Args& args) {
-  const auto model = CausalLM::load(args.model, {.dtype = dtype_of(args.dtype, "--dtype")});
+  const auto model = CausalLM::load(args.model, {.dtype = dtype_of(args.dtype, "--dtype"),
+                                                 .device = device_of(args.device, "--device"),
+                                                 .batch_invariant = args.batch_invariant});
   const auto tokenizer = Tokenizer::load(args.model);
   std::vector<std::vector<int64_t>> prompts;
   for (const auto& text : args.prompts) {
@@ -69,6 +72,9 @@ void add_generate(CLI::App& app, Context&) {
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   verb->add_option("--dtype", args->dtype, "float32, float64 or bfloat16")->capture_default_str();
+  verb->add_option("--device", args->device, "auto, cpu or cuda")->capture_default_str();
+  verb->add_flag("--batch-invariant", args->batch_invariant,
+                 "The same bits whatever the batch; float32 on the CPU");
   verb->add_flag("--json", args->json,
                  "One JSON object a sample: text, ids, log-probs at temperature 1, finish reason");
   verb->callback([args] { generate(*args); });

@@ -12,6 +12,8 @@
 #include "luce/base/file.h"
 #include "luce/base/progress.h"
 #include "luce/data/training_report.h"
+#include "luce/model/causal_lm.h"
+#include "luce/ops/device.h"
 #include "luce/train/config.h"
 #include "luce/version.h"
 #include "verbs.h"
@@ -56,6 +58,8 @@ Json config_schema(const Registry& registry) {
     one["required"] = {"type"};
     choices.push_back(one);
   }
+  out["properties"]["head"]["properties"]["chunk_mb"] = {
+      {"anyOf", {{{"const", "auto"}}, {{"type", "integer"}, {"minimum", 1}}}}, {"default", "auto"}};
   const Json trl = {{"type", "object"},
                     {"properties",
                      {{"type", {{"type", "array"}, {"items", {{"type", "string"}}}}},
@@ -91,10 +95,11 @@ void env() {
             << "processor: " << first_value("/proc/cpuinfo", "model name") << "\n"
             << "threads:   " << at::get_num_threads() << " of " << sysconf(_SC_NPROCESSORS_ONLN)
             << " cores\n"
-            << "kernels:   " << at::get_cpu_capability() << "\n"
+            << "LibTorch's kernels: " << at::get_cpu_capability() << "\n"
             << "memory:    " << first_value("/proc/meminfo", "MemTotal") << " in all, "
             << first_value("/proc/meminfo", "MemAvailable") << " available\n"
-            << "device:    cpu (this version runs on the CPU)\n";
+            << "device:    " << describe_device(device_of("auto", "env")) << "\n"
+            << "GPU:       " << (why_no_gpu().empty() ? "usable" : why_no_gpu()) << "\n";
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ namespace luce::cli {
 namespace {
 
 struct Args {
-  std::string model, rows, dtype = "float32";
+  std::string model, rows, dtype = "float32", device = "auto";
+  bool batch_invariant = false;
   bool no_eos = false;
   int64_t micro_batch_tokens = 16384;
 };
@@ -25,9 +26,9 @@ void print(const Reference& reference, const std::vector<Example>& examples) {
   if (examples.empty()) return;
   std::vector<const Example*> rows;
   for (const auto& example : examples) rows.push_back(&example);
-  const Batch batch = make_batch(rows);
+  const Batch batch = make_batch(rows).to(reference.model().options().device);
   const Tensor logps = head(reference.hidden(batch), reference.head_weight(), batch.targets, {})
-                           .logps.to(at::kDouble)
+                           .logps.to(at::kCPU, at::kDouble)
                            .contiguous();
   const double* values = logps.data_ptr<double>();
   for (size_t c = 0; c + 1 < batch.offset.size(); ++c) {
@@ -72,7 +73,9 @@ Example read_example(const JsonRow& row, const JsonlReader& reader, const Tokeni
 }
 
 void logprobs(const Args& args) {
-  const auto model = CausalLM::load(args.model, {.dtype = dtype_of(args.dtype, "--dtype")});
+  const auto model = CausalLM::load(args.model, {.dtype = dtype_of(args.dtype, "--dtype"),
+                                                 .device = device_of(args.device, "--device"),
+                                                 .batch_invariant = args.batch_invariant});
   std::shared_ptr<const Tokenizer> tokenizer;
   if (std::filesystem::exists(std::filesystem::path(args.model) / "tokenizer.model"))
     tokenizer = Tokenizer::load(args.model);
@@ -110,6 +113,9 @@ void add_logprobs(CLI::App& app, Context&) {
       ->required();
   verb->add_flag("--no-eos", args->no_eos, "Do not append the end-of-sequence token");
   verb->add_option("--dtype", args->dtype, "float32, float64 or bfloat16")->capture_default_str();
+  verb->add_option("--device", args->device, "auto, cpu or cuda")->capture_default_str();
+  verb->add_flag("--batch-invariant", args->batch_invariant,
+                 "The same bits whatever the batch; float32 on the CPU");
   verb->add_option("--micro-batch-tokens", args->micro_batch_tokens, "Tokens run at once")
       ->capture_default_str();
   verb->callback([args] { logprobs(*args); });

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "luce/base/error.h"
 
 namespace luce {
@@ -88,8 +90,11 @@ Terms PairLoss::operator()(const GroupInputs& x, Metrics& metrics) const {
 }
 
 Needs LossMix::needs() const {
-  Needs all;
-  for (const auto& part : parts_) all.reference |= part.loss->needs().reference;
+  Needs all{.couples = Coupling::token};
+  for (const auto& part : parts_) {
+    all.reference |= part.loss->needs().reference;
+    all.couples = std::max(all.couples, part.loss->needs().couples);
+  }
   return all;
 }
 

@@ -11,6 +11,7 @@
 #include "luce/base/log.h"
 #include "luce/base/random.h"
 #include "luce/data/weights.h"
+#include "luce/ops/device.h"
 
 namespace luce {
 namespace {
@@ -64,10 +65,23 @@ at::ScalarType dtype_of(const std::string& name, const std::string& where) {
   throw UsageError(cat(where, ": dtype must be float32, float64 or bfloat16; got \"", name, "\""));
 }
 
+c10::Device device_of(const std::string& name, const std::string& where) {
+  if (name != "auto" && name != "cpu" && name != "cuda")
+    throw UsageError(cat(where, ": device must be auto, cpu or cuda; got \"", name, "\""));
+  if (name == "cpu") return c10::Device(c10::kCPU);
+  const std::string missing = why_no_gpu();
+  if (missing.empty()) return c10::Device(c10::kCUDA, 0);
+  if (name == "cuda") throw ResourceError(cat(where, ": device \"cuda\": ", missing));
+  return c10::Device(c10::kCPU);
+}
+
 CausalLM::CausalLM(ModelConfig config, ModelOptions options)
     : config_(std::move(config)),
       options_(options),
       inverse_frequencies_(rope_inverse_frequencies(config_)) {
+  if (options_.batch_invariant && (options_.dtype != at::kFloat || !options_.device.is_cpu()))
+    throw UsageError(cat("model.batch_invariant needs float32 on the CPU; this model is ",
+                         config_name_of(options_.dtype), " on ", options_.device.str()));
   const Architecture& names = architecture_of(config_);
   const int64_t d = config_.hidden_size, f = config_.intermediate_size;
   const int64_t q = config_.num_attention_heads * config_.head_dim;
@@ -92,6 +106,7 @@ CausalLM::CausalLM(ModelConfig config, ModelOptions options)
   final_norm_ = declare(names.final_norm, {d}, false);
   head_ =
       config_.tie_word_embeddings ? embedding_ : declare(names.head, {config_.vocab_size, d}, true);
+  packed_.resize(parameters_.size());
 }
 
 size_t CausalLM::declare(const std::string& name, std::vector<int64_t> shape, bool decay) {
@@ -208,21 +223,26 @@ Tensor CausalLM::embed(const Tensor& tokens) const {
 
 Tensor CausalLM::head_weight() const { return parameters_[head_].work.detach(); }
 
-Tensor CausalLM::apply(const Linear& linear, const Tensor& x) const {
-  const Tensor& w = parameters_[linear.weight].work;
-  return linear.bias ? at::addmm(parameters_[*linear.bias].work, x, w.t()) : at::mm(x, w.t());
+Tensor CausalLM::apply(const Linear& layer, const Tensor& x) const {
+  const Tensor& w = parameters_[layer.weight].work;
+  const Tensor bias = layer.bias ? parameters_[*layer.bias].work : Tensor();
+  return options_.batch_invariant ? ordered_linear(x, w, bias, packed_[layer.weight])
+                                  : linear(x, w, bias);
 }
 
-Tensor CausalLM::apply(const Block& block, size_t index, const Tensor& x, const RotaryTable& rotary,
-                       const Attend& attend) const {
-  const int64_t n = x.size(0), d = config_.head_dim;
-  const Tensor a = rms_norm(x, parameters_[block.input_norm].work, config_.rms_norm_eps);
-  const Tensor q = rotate(apply(block.q, a).view({n, -1, d}), rotary);
-  const Tensor k = rotate(apply(block.k, a).view({n, -1, d}), rotary);
-  const Tensor v = apply(block.v, a).view({n, -1, d});
-  const Tensor y = x + apply(block.o, attend(index, q, k, v).view({n, -1}));
-  const Tensor b = rms_norm(y, parameters_[block.post_attention_norm].work, config_.rms_norm_eps);
-  return y + apply(block.down, swiglu(apply(block.gate, b), apply(block.up, b)));
+Normed CausalLM::apply(const Block& block, size_t index, const Normed& in,
+                       const RotaryTable& rotary, const Attend& attend, size_t next_norm) const {
+  const int64_t n = in.y.size(0), d = config_.head_dim;
+  const auto norm = [&](const Tensor& x, const Tensor& more, size_t weight) {
+    return add_rms_norm(x, more, parameters_[weight].work, config_.rms_norm_eps);
+  };
+  const Tensor q = rotate(apply(block.q, in.y).view({n, -1, d}), rotary);
+  const Tensor k = rotate(apply(block.k, in.y).view({n, -1, d}), rotary);
+  const Tensor v = apply(block.v, in.y).view({n, -1, d});
+  const Tensor attended = apply(block.o, attend(index, q, k, v).view({n, -1}));
+  const Normed mid = norm(in.sum, attended, block.post_attention_norm);
+  const Tensor gated = swiglu(apply(block.gate, mid.y), apply(block.up, mid.y));
+  return norm(mid.sum, apply(block.down, gated), next_norm);
 }
 
 Tensor CausalLM::trunk(const Tensor& embedded, const Tensor& positions,
@@ -230,15 +250,19 @@ Tensor CausalLM::trunk(const Tensor& embedded, const Tensor& positions,
   expect_dim(embedded, 2, "trunk", "embedded");
   const auto rotary =
       rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
-  Tensor x = embedded;
-  for (size_t i = 0; i < blocks_.size(); ++i) x = apply(blocks_[i], i, x, rotary, attend);
-  return rms_norm(x, parameters_[final_norm_].work, config_.rms_norm_eps);
+  const auto norm_before = [&](size_t block) {
+    return block < blocks_.size() ? blocks_[block].input_norm : final_norm_;
+  };
+  Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1));
+  return x.y;
 }
 
 Tensor CausalLM::trunk(const Tensor& embedded, const Tensor& positions,
                        const std::vector<TreeSegment>& segments) const {
   return trunk(embedded, positions, [&](size_t, const Tensor& q, const Tensor& k, const Tensor& v) {
-    return tree_attention(q, k, v, segments, attention_scale());
+    return tree_attention(q, k, v, segments, {.scale = attention_scale()});
   });
 }
 

@@ -5,18 +5,15 @@
 
 #include <cmath>
 
-namespace luce {
+#include "luce/ops/adamw.h"
 
-void Parameter::publish() {
-  const at::NoGradGuard no_grad;
-  if (!work.is_same(master)) work.copy_(master);
-}
+namespace luce {
 
 double gradient_norm(const std::vector<Parameter>& parameters) {
   const at::NoGradGuard no_grad;
-  double squares = 0;
-  for (const auto& p : parameters) squares += p.grad.square().sum(at::kDouble).item<double>();
-  return std::sqrt(squares);
+  std::vector<Tensor> gradients;
+  for (const auto& p : parameters) gradients.push_back(p.grad);
+  return std::sqrt(sum_of_squares(gradients));
 }
 
 }  // namespace luce

@@ -9,6 +9,7 @@
 
 #include "luce/base/error.h"
 #include "luce/base/random.h"
+#include "luce/ops/head.h"
 
 namespace luce {
 namespace {
@@ -16,12 +17,12 @@ namespace {
 /// Keys and values of B sequences in every block.
 class Cache {
  public:
-  Cache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype)
+  Cache(const ModelConfig& config, int64_t batch, int64_t capacity, const ModelOptions& options)
       : k_(static_cast<size_t>(config.num_hidden_layers)), v_(k_.size()) {
     for (size_t i = 0; i < k_.size(); ++i)
       for (Tensor* t : {&k_[i], &v_[i]})
         *t = at::zeros({batch, config.num_key_value_heads, capacity, config.head_dim},
-                       at::TensorOptions().dtype(dtype));
+                       at::TensorOptions().dtype(options.dtype).device(options.device));
   }
   /// Rows of one prompt, [n, K, d], become the first n places of sequences [first, first + copies).
   void fill(size_t block, int64_t first, int64_t copies, const Tensor& k, const Tensor& v) {
@@ -120,7 +121,9 @@ std::vector<Sample> sample(const CausalLM& model, const std::vector<std::vector<
   const auto& config = model.config();
   const Random random(o.seed, Purpose::sample);
   const Tensor head_weight = model.head_weight();
-  const auto type = statistics_type(model.options().dtype);
+  const auto on_device = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::kLong).to(model.options().device);
+  };
   const auto is_stop = [&](int64_t id) {
     return std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), id) !=
            config.eos_token_ids.end();
@@ -154,22 +157,21 @@ std::vector<Sample> sample(const CausalLM& model, const std::vector<std::vector<
       }
     }
     const auto batch = static_cast<int64_t>(sequence.size());
-    Cache cache(config, batch, capacity, model.options().dtype);
+    Cache cache(config, batch, capacity, model.options());
     Tensor hidden =
-        model.trunk(model.embed(at::tensor(tokens, at::kLong)), at::tensor(positions, at::kLong),
+        model.trunk(model.embed(on_device(tokens)), on_device(positions),
                     [&](size_t block, const Tensor& q, const Tensor& k, const Tensor& v) {
                       for (size_t i = 0; i < segments.size(); ++i)
                         cache.fill(block, static_cast<int64_t>(i) * o.num_samples, o.num_samples,
                                    k.narrow(0, segments[i].begin, segments[i].length),
                                    v.narrow(0, segments[i].begin, segments[i].length));
-                      return tree_attention(q, k, v, segments, model.attention_scale());
+                      return tree_attention(q, k, v, segments, {.scale = model.attention_scale()});
                     });
-    hidden = hidden.index_select(0, at::tensor(last_rows, at::kLong));
+    hidden = hidden.index_select(0, on_device(last_rows));
 
     while (!sequence.empty()) {
-      const Tensor logits =
-          at::mm(hidden.to(type), head_weight.to(type).t()).to(at::kFloat).contiguous();
-      const Tensor lse = at::logsumexp(logits.to(at::kDouble), 1);
+      const Logits head = head_logits(hidden, head_weight);
+      const Tensor logits = head.values.to(at::kCPU, at::kFloat).contiguous();
       std::vector<int64_t> going;
       last.resize(sequence.size());
       for (size_t b = 0; b < sequence.size(); ++b) {
@@ -179,13 +181,18 @@ std::vector<Sample> sample(const CausalLM& model, const std::vector<std::vector<
             random.uniform(0, o.first_sample + sequence[b], static_cast<uint32_t>(s.ids.size()));
         const int64_t id = draw(row, config.vocab_size, o, u, order, weights);
         s.ids.push_back(id);
-        s.logps.push_back(static_cast<double>(row[id]) - lse.data_ptr<double>()[b]);
         s.stopped = is_stop(id);
         last[b] = id;
         if (!s.stopped && static_cast<int64_t>(s.ids.size()) < o.max_new_tokens &&
             length[b] < capacity && length[b] + 1 < config.max_position_embeddings)
           going.push_back(static_cast<int64_t>(b));
       }
+      // Subtracted in the dtype of the statistics, so that they are the trainer's to the last bit.
+      const Tensor logps =
+          (head.values.gather(1, on_device(last).unsqueeze(1)).squeeze(1) - head.lse)
+              .to(at::kCPU, at::kDouble);
+      for (size_t b = 0; b < sequence.size(); ++b)
+        out[sequence[b]].logps.push_back(logps.const_data_ptr<double>()[b]);
       if (going.size() < sequence.size()) {
         for (size_t i = 0; i < going.size(); ++i) {
           const auto b = static_cast<size_t>(going[i]);
@@ -197,18 +204,18 @@ std::vector<Sample> sample(const CausalLM& model, const std::vector<std::vector<
         length.resize(going.size());
         last.resize(going.size());
         if (going.empty()) break;
-        cache.keep(at::tensor(going, at::kLong));
+        cache.keep(on_device(going));
       }
-      const Tensor place = at::tensor(length, at::kLong);
+      const Tensor place = on_device(length);
       for (auto& n : length) ++n;
-      const Tensor lengths = at::tensor(length, at::kLong);
+      const Tensor lengths = on_device(length);
       const int64_t places = *std::max_element(length.begin(), length.end());
-      hidden = model.trunk(model.embed(at::tensor(last, at::kLong)), place,
+      hidden = model.trunk(model.embed(on_device(last)), place,
                            [&](size_t block, const Tensor& q, const Tensor& k, const Tensor& v) {
                              cache.append(block, place, k, v);
                              return cached_attention(q, cache.keys(block, places),
                                                      cache.values(block, places), lengths,
-                                                     model.attention_scale());
+                                                     {.scale = model.attention_scale()});
                            });
     }
   }

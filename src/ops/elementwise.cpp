@@ -3,40 +3,62 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "luce/base/error.h"
+#include "ops/elementwise_backend.h"
+
 namespace luce {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+const ElementwiseBackend& backend(const Tensor& x) {
+  if (x.scalar_type() != at::kDouble) {
+    if (x.is_cpu()) return kCpuElementwise;
+#if defined(LUCE_CUDA)
+    if (x.is_cuda()) return kCudaElementwise;
+#endif
+  }
+  return kComposedElementwise;
+}
+
 class RmsNorm : public torch::autograd::Function<RmsNorm> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w, double eps) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
-    const Tensor wide = x.to(statistics_type(x.scalar_type()));
-    const Tensor rstd = wide.square().mean(-1, true).add_(eps).rsqrt_();
-    ctx->save_for_backward({x, w, rstd});
-    return (wide * rstd).to(x.scalar_type()).mul_(w);
+    const auto out = backend(x).norm(x.contiguous(), Tensor(), w, eps);
+    ctx->save_for_backward({x, w, out.rstd});
+    return out.y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
     const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &w = saved[1], &rstd = saved[2];
-    const auto type = rstd.scalar_type();
-    const Tensor dy = grads[0].to(type), x_hat = x.to(type) * rstd;
-    const Tensor dx_hat = dy * w.to(type);
-    const Tensor mean = (dx_hat * x_hat).mean(-1, true);
-    const Tensor dx = (dx_hat - x_hat * mean).mul_(rstd);
-    return {dx.to(x.scalar_type()), (dy * x_hat).sum(0).to(w.scalar_type()), Tensor()};
+    const auto out = backend(saved[0]).norm_backward(saved[0].contiguous(), saved[1], saved[2],
+                                                     grads[0].contiguous(), Tensor());
+    return {out.dx, out.dw, Tensor()};
   }
 };
 
-Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse) {
-  const auto halves = x.to(cos.scalar_type()).chunk(2, -1);
-  const Tensor c = cos.unsqueeze(1), s = inverse ? sin.unsqueeze(1).neg() : sin.unsqueeze(1);
-  return at::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1)
-      .to(x.scalar_type());
-}
+class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
+ public:
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual,
+                               const Tensor& w, double eps) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const auto out = backend(x).norm(x.contiguous(), residual.contiguous(), w, eps);
+    ctx->save_for_backward({out.sum, w, out.rstd});
+    ctx->set_materialize_grads(false);
+    return {out.sum, out.y};
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const auto saved = ctx->get_saved_variables();
+    if (!grads[1].defined()) return {grads[0], grads[0], Tensor(), Tensor()};
+    const Tensor d_sum = grads[0].defined() ? grads[0].contiguous() : Tensor();
+    const auto out =
+        backend(saved[0]).norm_backward(saved[0], saved[1], saved[2], grads[1].contiguous(), d_sum);
+    return {out.dx, out.dx, out.dw, Tensor()};
+  }
+};
 
 class Rotate : public torch::autograd::Function<Rotate> {
  public:
@@ -44,21 +66,54 @@ class Rotate : public torch::autograd::Function<Rotate> {
                         const Tensor& sin) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
     ctx->save_for_backward({cos, sin});
-    return rotated(x, cos, sin, false);
+    return backend(x).rotate(x.contiguous(), cos, sin, false);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
     const auto saved = ctx->get_saved_variables();
-    return {rotated(grads[0], saved[0], saved[1], true), Tensor(), Tensor()};
+    return {backend(grads[0]).rotate(grads[0].contiguous(), saved[0], saved[1], true), Tensor(),
+            Tensor()};
   }
 };
+
+class Swiglu : public torch::autograd::Function<Swiglu> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& gate, const Tensor& up) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    ctx->save_for_backward({gate, up});
+    return backend(gate).swiglu(gate.contiguous(), up.contiguous());
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const at::AutoDispatchBelowADInplaceOrView no_autograd;
+    const auto saved = ctx->get_saved_variables();
+    const auto [gate, up] = backend(saved[0]).swiglu_backward(
+        saved[0].contiguous(), saved[1].contiguous(), grads[0].contiguous());
+    return {gate, up};
+  }
+};
+
+void check_norm(const Tensor& x, const Tensor& w, const char* where) {
+  expect_dim(x, 2, where, "x");
+  expect_dim(w, 1, where, "w");
+  if (w.size(0) != x.size(1) || w.scalar_type() != x.scalar_type())
+    throw ArgumentError(cat("[", where, "] expected x [N, D] and w [D] of one dtype; got ",
+                            shown(x), ", ", shown(w)));
+}
 
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps) {
-  expect_dim(x, 2, "rms_norm", "x");
-  expect_dim(w, 1, "rms_norm", "w");
+  check_norm(x, w, "rms_norm");
   return RmsNorm::apply(x, w, eps);
+}
+
+Normed add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& w, double eps) {
+  check_norm(x, w, "add_rms_norm");
+  if (residual.sizes() != x.sizes() || residual.scalar_type() != x.scalar_type())
+    throw ArgumentError(
+        cat("[add_rms_norm] x and residual must be alike; got ", shown(x), ", ", shown(residual)));
+  const auto out = AddRmsNorm::apply(x, residual, w, eps);
+  return {out[0], out[1]};
 }
 
 RotaryTable rotary_table(const Tensor& positions, const std::vector<double>& inverse_frequencies,
@@ -72,9 +127,17 @@ RotaryTable rotary_table(const Tensor& positions, const std::vector<double>& inv
 
 Tensor rotate(const Tensor& x, const RotaryTable& table) {
   expect_dim(x, 3, "rotate", "x");
+  if (table.cos.size(0) != x.size(0) || 2 * table.cos.size(1) != x.size(2))
+    throw ArgumentError(cat("[rotate] expected x [N, H, d] and angles [N, d/2]; got ", shown(x),
+                            ", ", shown(table.cos)));
   return Rotate::apply(x, table.cos, table.sin);
 }
 
-Tensor swiglu(const Tensor& gate, const Tensor& up) { return at::silu(gate) * up; }
+Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  if (gate.sizes() != up.sizes() || gate.scalar_type() != up.scalar_type())
+    throw ArgumentError(
+        cat("[swiglu] gate and up must be alike; got ", shown(gate), ", ", shown(up)));
+  return Swiglu::apply(gate, up);
+}
 
 }  // namespace luce

@@ -47,8 +47,10 @@ fs::path save_checkpoint(const fs::path& output_dir, Policy& policy, AdamW& opti
     policy.model().save(temporary);
     copy_tokenizer_files(model_source, temporary);
     std::vector<TensorData> data;
+    std::vector<Tensor> alive;  // copies on the CPU, until they are written
     const auto add = [&](const std::string& name, const Tensor& t) {
-      data.push_back({name, stored(t), t.sizes().vec(), t.data_ptr()});
+      alive.push_back(t.to(at::kCPU));
+      data.push_back({name, stored(t), t.sizes().vec(), alive.back().data_ptr()});
     };
     for (size_t i = 0; i < policy.parameters().size(); ++i) {
       const auto& p = policy.parameters()[i];
@@ -83,7 +85,10 @@ TrainerState load_checkpoint(const fs::path& folder, Policy& policy, AdamW& opti
           at::IntArrayRef(info->shape) != into.sizes())
         throw DataError(cat(folder.string(), "/optimizer.safetensors: \"", name,
                             "\" is missing or of another dtype or shape"));
-      file.read(*info, into.data_ptr());
+      const Tensor host =
+          into.is_cpu() ? into : at::empty(into.sizes(), into.options().device(at::kCPU));
+      file.read(*info, host.data_ptr());
+      if (!into.is_cpu()) into.copy_(host);
     };
     fill(p.name + ".m", optimizer.first_moments()[i]);
     fill(p.name + ".v", optimizer.second_moments()[i]);

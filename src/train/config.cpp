@@ -12,6 +12,11 @@ void describe(Schema& s, ModelSection& o) {
   s.field("path", o.path, "a Hugging Face model folder").required();
   s.field("dtype", o.dtype, "dtype of weights and activations; statistics and gradients stay f32")
       .one_of({"float32", "float64", "bfloat16"});
+  s.field("device", o.device, "auto takes a GPU where one can be used")
+      .one_of({"auto", "cpu", "cuda"});
+  s.field("batch_invariant", o.batch_invariant,
+          "log-probs have the same bits whatever the batch, in trainer and sampler; float32 on the "
+          "CPU");
 }
 
 void describe(Schema& s, ReferenceSection& o) {
@@ -86,7 +91,9 @@ void describe(Schema& s, TrainSection& o) {
 }
 
 void describe(Schema& s, HeadSection& o) {
-  s.field("chunk_mb", o.chunk_mb, "most logits held at once, in MiB").at_least(1);
+  s.field("chunk_mb", o.chunk_mb,
+          "most logits held at once, in MiB; \"auto\" is 64 on a CPU and 1536 on a GPU, and grows "
+          "with the largest unit of the loss to at most 512 and 4096");
 }
 
 void describe(Schema& s, RunConfig& o) {
@@ -120,6 +127,11 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
     if (!loss->needs().reference && (config.reference.path || config.reference.precompute))
       fail("/reference", "this loss uses no reference model; leave \"reference\" out");
   }
+  const Json& chunk = config.head.chunk_mb;
+  if (chunk != "auto" && !(chunk.is_number_integer() && chunk.get<int64_t>() >= 1 &&
+                           chunk.get<int64_t>() <= int64_t{1} << 20))
+    fail("/head/chunk_mb", cat("head.chunk_mb must be \"auto\" or a whole number from 1 to ",
+                               int64_t{1} << 20, "; got ", chunk.dump()));
   if (config.train.greater_is_better && !config.train.load_best_model_at_end)
     fail("/train/greater_is_better",
          "greater_is_better does nothing without load_best_model_at_end");

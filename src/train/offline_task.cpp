@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "luce/base/error.h"
+#include "luce/base/log.h"
 #include "luce/base/random.h"
 
 namespace luce {
@@ -118,98 +119,205 @@ std::vector<std::vector<const Example*>> OfflineTask::micro_batches(
   return out;
 }
 
-HeadOptions OfflineTask::head_options() const {
+HeadOptions OfflineTask::head_options() {
   return {.chunk_bytes = options_.chunk_bytes,
+          .max_chunk_bytes = options_.max_chunk_bytes,
           .entropy = true,
           .greedy_match = true,
-          .mean_logit = true};
+          .mean_logit = true,
+          .workspace = workspace_.get(),
+          .use = &head_use_};
+}
+
+Tensor OfflineTask::exact_kl(const Tensor& hidden, const ReferenceValues& reference) const {
+  return head_divergence({hidden, policy_.model().head_weight()},
+                         {reference.hidden, reference.head_weight},
+                         {.chunk_bytes = options_.chunk_bytes, .workspace = workspace_.get()});
+}
+
+Batch OfflineTask::batch_of(const std::vector<const Example*>& rows) const {
+  return make_batch(rows, options_.batch).to(policy_.model().options().device);
 }
 
 void OfflineTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
+  const bool two_phases = loss_->needs().couples == Coupling::step;
+  if (two_phases && index == 0) seeds_ = step_gradients(step, metrics);
   const auto& rows = step.micro_batches[index];
-  const Batch batch = make_batch(rows, options_.batch);
-  const auto ref = loss_->needs().reference ? reference(batch, rows) : std::nullopt;
+  const Batch batch = batch_of(rows);
+  const bool wants_kl = step.detailed && loss_->needs().reference;
+  const auto ref =
+      loss_->needs().reference && (!two_phases || wants_kl) ? reference(batch, rows) : std::nullopt;
   auto pass = policy_.forward(batch);
   Tensor d_hidden = at::zeros_like(pass.hidden);
   if (step.detailed && ref && ref->hidden.defined()) {
-    const Tensor kl = head_kl(pass.hidden.detach(), policy_.model().head_weight(), ref->hidden,
-                              ref->head_weight, head_options());
+    const Tensor kl = exact_kl(pass.hidden, *ref);
     metrics.add("kl_data", total(kl), static_cast<double>(kl.numel()));
   }
-  head_backward(
-      pass.hidden.detach(), policy_.model().head_weight(), batch.targets, batch.units(),
-      head_options(),
-      [&](const HeadStats& stats, Range range) {
-        return gradient(batch, ref, stats, range, step.totals, &step, metrics);
-      },
-      d_hidden, policy_.head_gradient());
+  const HeadLoss fn = [&](const HeadStats& stats, Range range) {
+    if (two_phases)
+      return HeadGradients{.logps = seeds_[index].narrow(0, range.begin, range.end - range.begin)};
+    const Part part = part_of(batch, ref, stats, range);
+    return HeadGradients{.logps = gradient(part, step.totals, &step, metrics)};
+  };
+  HeadOptions options = two_phases ? HeadOptions{.chunk_bytes = options_.chunk_bytes,
+                                                 .workspace = workspace_.get(),
+                                                 .use = &head_use_}
+                                   : head_options();
+  head_backward(pass.hidden.detach(), policy_.model().head_weight(), batch.targets,
+                batch.units(two_phases ? Coupling::token : cut()), options, fn, d_hidden,
+                policy_.head_gradient());
   policy_.backward(pass, d_hidden);
   metrics.add("num_tokens", static_cast<double>(batch.num_tokens), 0);
+  if (step.is_first && index + 1 == step.micro_batches.size()) tell_head_use();
 }
 
-Tensor OfflineTask::gradient(const Batch& batch, const std::optional<ReferenceValues>& ref,
-                             const HeadStats& stats, Range range, const Totals& totals,
-                             const Step* training, Metrics& metrics) const {
-  const bool with_gradient = training != nullptr;
-  // The groups of this chunk. A group without targets goes with the one after it.
-  const auto units = batch.units();
-  const auto at_unit = [&](int64_t target) {
-    return std::lower_bound(units.begin(), units.end(), target) - units.begin();
-  };
-  const auto q0 = at_unit(range.begin);
-  const auto q1 =
-      range.end == units.back() ? static_cast<int64_t>(units.size()) - 1 : at_unit(range.end);
-  const auto c0 = batch.group[static_cast<size_t>(q0)], c1 = batch.group[static_cast<size_t>(q1)];
+void OfflineTask::tell_head_use() const {
+  log::info("head: at most ", options_.chunk_bytes >> 20, " MiB of logits, ",
+            head_use_.rows_per_chunk, " rows a chunk");
+  if (head_use_.recomputed_units > 0)
+    log::warn(
+        "head: ", head_use_.recomputed_units, " of the first step's groups hold more rows ",
+        "than that, so that their logits are computed twice; a larger head.chunk_mb avoids it");
+}
 
-  GroupInputs inputs;
+OfflineTask::Part OfflineTask::part_of(const Batch& batch,
+                                       const std::optional<ReferenceValues>& ref,
+                                       const HeadStats& stats, Range range) const {
+  const auto at = [](const std::vector<int64_t>& v, int64_t i) {
+    return v[static_cast<size_t>(i)];
+  };
+  const auto& offset = batch.offset;
+  // Completions of the range: of whole groups, or of what a loss that may be cut finer sees of
+  // them. Of parts without targets, each goes with the one after it.
+  int64_t c0 = 0, c1 = static_cast<int64_t>(batch.role.size());
+  if (cut() >= Coupling::group) {
+    const auto units = batch.units();
+    const auto group_at = [&](int64_t target) {
+      return std::lower_bound(units.begin(), units.end(), target) - units.begin();
+    };
+    c0 = at(batch.group, group_at(range.begin));
+    if (range.end < offset.back()) c1 = at(batch.group, group_at(range.end));
+  } else {
+    const auto first = std::lower_bound(offset.begin(), offset.end(), range.begin);
+    c0 = first - offset.begin() - (*first > range.begin ? 1 : 0);
+    if (range.end < offset.back())
+      c1 = std::lower_bound(offset.begin(), offset.end(), range.end) - offset.begin();
+  }
+  Part out;
+  auto& inputs = out.inputs;
   for (int64_t c = c0; c <= c1; ++c)
-    inputs.logps.offset.push_back(batch.offset[static_cast<size_t>(c)] - range.begin);
-  for (int64_t q = q0; q <= q1; ++q)
-    inputs.group.push_back(batch.group[static_cast<size_t>(q)] - c0);
+    inputs.logps.offset.push_back(std::clamp(at(offset, c), range.begin, range.end) - range.begin);
+  inputs.group.push_back(0);
+  for (int64_t q = 0; q < batch.num_groups(); ++q) {
+    const int64_t begin = std::max(at(batch.group, q), c0),
+                  end = std::min(at(batch.group, q + 1), c1);
+    if (begin >= end) continue;
+    inputs.group.push_back(end - c0);
+    out.rows.push_back(at(batch.row, q));
+  }
   inputs.role.assign(batch.role.begin() + c0, batch.role.begin() + c1);
-  const std::vector<int64_t> rows(batch.row.begin() + q0, batch.row.begin() + q1);
-  const at::AutoGradMode grad(with_gradient);
-  Tensor leaf = stats.logps.detach();
-  if (with_gradient) leaf.requires_grad_(true);
-  inputs.logps.values = leaf;
+  inputs.logps.values = stats.logps.detach();
   if (ref)
     inputs.ref_logps = TokenValues{ref->logps.narrow(0, range.begin, range.end - range.begin),
                                    inputs.logps.offset};
+  out.stats = stats;
+  return out;
+}
 
-  if (training && training->is_first) check_start(inputs, rows);
+Tensor OfflineTask::gradient(Part part, const Totals& totals, const Step* training,
+                             Metrics& metrics) const {
+  const bool with_gradient = training != nullptr;
+  auto& inputs = part.inputs;
+  const Tensor plain = inputs.logps.values;
+  const at::AutoGradMode grad(with_gradient);
+  const Tensor leaf = plain.detach().requires_grad_(with_gradient);
+  inputs.logps.values = leaf;
+  if (training && training->is_first) check_start(inputs, part.rows);
   const Tensor value = reduce((*loss_)(inputs, metrics), totals);
   Tensor g;
   if (with_gradient) g = torch::autograd::grad({value}, {leaf}, {}, {}, false, true).front();
   if (with_gradient && !g.defined()) g = at::zeros_like(leaf);  // the loss reads none of these
   if (!std::isfinite(value.item<double>()) || (g.defined() && !at::isfinite(g).all().item<bool>()))
     throw SanityError(
-        cat("the loss is not finite on ", named(rows),
+        cat("the loss is not finite on ", named(part.rows),
             " of the data; the model was not updated. A lower learning rate or a look "
             "at these rows may help"));
   metrics.add("loss", value.item<double>(), 0);
-  inputs.logps.values = stats.logps;
-  record(inputs, stats, metrics);
+  inputs.logps.values = plain;
+  record(inputs, part.stats, metrics);
   return g;
+}
+
+std::vector<Tensor> OfflineTask::step_gradients(const Step& step, Metrics& metrics) {
+  std::vector<Part> parts;
+  for (const auto& rows : step.micro_batches) {
+    const Batch batch = batch_of(rows);
+    const auto ref = loss_->needs().reference ? reference(batch, rows) : std::nullopt;
+    parts.push_back(
+        part_of(batch, ref, policy_.score(batch, head_options()), {0, batch.num_targets()}));
+  }
+  const Tensor all = gradient(joined(parts), step.totals, &step, metrics);
+  std::vector<Tensor> out;
+  int64_t begin = 0;
+  for (const Part& part : parts) {
+    const int64_t targets = part.inputs.logps.offset.back();
+    out.push_back(all.narrow(0, begin, targets));
+    begin += targets;
+  }
+  return out;
+}
+
+OfflineTask::Part OfflineTask::joined(const std::vector<Part>& parts) {
+  Part out;
+  out.inputs.group = {0};
+  out.inputs.logps.offset = {0};
+  std::vector<Tensor> logps, ref_logps;
+  std::vector<HeadStats> stats;
+  for (const Part& part : parts) {
+    const auto& in = part.inputs;
+    const auto first = static_cast<int64_t>(out.inputs.role.size());
+    const int64_t target = out.inputs.logps.offset.back();
+    for (size_t i = 1; i < in.logps.offset.size(); ++i)
+      out.inputs.logps.offset.push_back(target + in.logps.offset[i]);
+    for (size_t i = 1; i < in.group.size(); ++i) out.inputs.group.push_back(first + in.group[i]);
+    out.inputs.role.insert(out.inputs.role.end(), in.role.begin(), in.role.end());
+    out.rows.insert(out.rows.end(), part.rows.begin(), part.rows.end());
+    logps.push_back(in.logps.values);
+    if (in.ref_logps) ref_logps.push_back(in.ref_logps->values);
+    stats.push_back(part.stats);
+  }
+  out.inputs.logps.values = at::cat(logps);
+  if (!ref_logps.empty())
+    out.inputs.ref_logps = TokenValues{at::cat(ref_logps), out.inputs.logps.offset};
+  out.stats = joined_stats(stats);
+  return out;
 }
 
 Metrics OfflineTask::evaluate() {
   const at::NoGradGuard no_grad;
   Metrics metrics;
+  // A loss that couples the step sees all rows of an evaluation at once.
+  const bool two_phases = loss_->needs().couples == Coupling::step;
+  std::vector<Part> waiting;
   const auto all = pointers(eval_);
   const Totals totals = totals_of(all);
   for (const auto& rows : micro_batches(all)) {
-    const Batch batch = make_batch(rows, options_.batch);
+    const Batch batch = batch_of(rows);
     const auto ref = loss_->needs().reference ? reference(batch, rows) : std::nullopt;
     const auto pass = policy_.forward(batch);
     const auto stats =
         head(pass.hidden, policy_.model().head_weight(), batch.targets, head_options());
-    gradient(batch, ref, stats, {0, batch.num_targets()}, totals, nullptr, metrics);
+    const Part part = part_of(batch, ref, stats, {0, batch.num_targets()});
+    if (two_phases)
+      waiting.push_back(part);
+    else
+      gradient(part, totals, nullptr, metrics);
     if (ref && ref->hidden.defined()) {
-      const Tensor kl = head_kl(pass.hidden, policy_.model().head_weight(), ref->hidden,
-                                ref->head_weight, head_options());
+      const Tensor kl = exact_kl(pass.hidden, *ref);
       metrics.add("kl_data", total(kl), static_cast<double>(kl.numel()));
     }
   }
+  if (!waiting.empty()) gradient(joined(waiting), totals, nullptr, metrics);
   metrics.add("loss", 0, 1);
   return metrics;
 }
@@ -240,12 +348,14 @@ std::optional<OfflineTask::ReferenceValues> PreferenceTask::reference(
         throw ArgumentError(cat("[PreferenceTask] no precomputed log-probs for row ", row->row));
       logps.insert(logps.end(), found->second.begin(), found->second.end());
     }
-    out.logps = at::tensor(logps, at::kFloat);
+    out.logps = at::tensor(logps, at::kFloat).to(batch.targets.device());
     return out;
   }
   out.hidden = frozen_.model->hidden(batch);
   out.head_weight = frozen_.model->head_weight();
-  out.logps = head(out.hidden, out.head_weight, batch.targets, {}).logps;
+  out.logps = head(out.hidden, out.head_weight, batch.targets,
+                   {.chunk_bytes = options().chunk_bytes, .workspace = workspace()})
+                  .logps;
   return out;
 }
 
@@ -304,10 +414,10 @@ PrecomputedLogps precompute_logps(const Reference& reference, const std::vector<
   int64_t tokens = 0;
   const auto flush = [&] {
     if (waiting.empty()) return;
-    const Batch batch = make_batch(waiting, options.batch);
+    const Batch batch = make_batch(waiting, options.batch).to(reference.model().options().device);
     const Tensor logps = head(reference.hidden(batch), reference.head_weight(), batch.targets,
                               {.chunk_bytes = options.chunk_bytes})
-                             .logps.to(at::kFloat)
+                             .logps.to(at::kCPU, at::kFloat)
                              .contiguous();
     const float* values = logps.data_ptr<float>();
     const auto units = batch.units();

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "luce/ops/adamw.h"
+
 namespace luce {
 
 AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options)
@@ -19,24 +21,22 @@ AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options)
 void AdamW::step(double lr, double gradient_scale) {
   const at::NoGradGuard no_grad;
   ++steps_;
-  for (const bool decay : {true, false}) {
-    std::vector<Tensor> weights, grads, m, v, counts;
-    for (size_t i = 0; i < parameters_.size(); ++i) {
-      if (parameters_[i].decay != decay) continue;
-      weights.push_back(parameters_[i].master.detach());
-      grads.push_back(parameters_[i].grad);
-      m.push_back(m_[i]);
-      v.push_back(v_[i]);
-      counts.push_back(at::scalar_tensor(static_cast<double>(steps_), at::kFloat));
-    }
-    if (weights.empty()) continue;
-    if (gradient_scale != 1) at::_foreach_mul_(grads, gradient_scale);
-    at::_fused_adamw_(weights, grads, m, v, {}, counts, lr, options_.beta1, options_.beta2,
-                      decay ? options_.weight_decay : 0.0, options_.epsilon, false, false);
+  const auto t = static_cast<double>(steps_);
+  std::vector<AdamWTensor> updates;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    auto& p = parameters_[i];
+    updates.push_back({p.grad, p.master.detach(), m_[i], v_[i],
+                       p.work.is_same(p.master) ? Tensor() : p.work.detach(),
+                       p.decay ? options_.weight_decay : 0.0});
   }
-  for (auto& p : parameters_) p.publish();
+  adamw(updates, {.lr = lr,
+                  .beta1 = options_.beta1,
+                  .beta2 = options_.beta2,
+                  .epsilon = options_.epsilon,
+                  .gradient_scale = gradient_scale,
+                  .correction1 = 1 - std::pow(options_.beta1, t),
+                  .correction2 = 1 - std::pow(options_.beta2, t)});
 }
-
 double clip_factor(double norm, double max_norm) {
   // The peers' constant: torch.nn.utils.clip_grad_norm_ divides by norm + 1e-6.
   return max_norm > 0 ? std::min(1.0, max_norm / (norm + 1e-6)) : 1.0;

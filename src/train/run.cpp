@@ -16,6 +16,7 @@
 #include "luce/data/model_folder.h"
 #include "luce/data/training_report.h"
 #include "luce/loss/sft.h"
+#include "luce/ops/device.h"
 #include "luce/train/model_card.h"
 #include "luce/train/reference_cache.h"
 
@@ -63,6 +64,14 @@ Dataset held_out(Dataset& train, double fraction, uint64_t seed) {
     (picked[i] ? eval.examples : kept).push_back(std::move(train.examples[i]));
   train.examples = std::move(kept);
   return eval;
+}
+
+/// The budget of logits, see HeadOptions.
+void set_chunk(const Json& chunk_mb, bool on_gpu, OfflineOptions& o) {
+  const bool automatic = chunk_mb.is_string();
+  const int64_t mib = automatic ? (on_gpu ? 1536 : 64) : chunk_mb.get<int64_t>();
+  o.chunk_bytes = mib << 20;
+  o.max_chunk_bytes = automatic ? (on_gpu ? int64_t{4096} : int64_t{512}) << 20 : o.chunk_bytes;
 }
 
 void tell(const DatasetReport& report) {
@@ -167,23 +176,26 @@ std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
 RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry) {
   RunSetup run;
   const ModelOptions model_options{
-      .dtype = dtype_of(config.model.dtype, document.where("/model/dtype"))};
+      .dtype = dtype_of(config.model.dtype, document.where("/model/dtype")),
+      .device = device_of(config.model.device, document.where("/model/device")),
+      .batch_invariant = config.model.batch_invariant};
   run.model = CausalLM::load(config.model.path, model_options);
   if (fs::exists(fs::path(config.model.path) / "tokenizer.model"))
     run.tokenizer = Tokenizer::load(config.model.path);
   log::info(config.model.path, ": ", run.model->config().model_type, ", ",
             format_count(static_cast<double>(run.model->num_parameters())), " parameters, ",
-            config.model.dtype);
+            config.model.dtype, ", ", describe_device(model_options.device),
+            config.model.batch_invariant ? ", batch-invariant" : "");
   std::tie(run.train, run.eval) = load_rows(config, run.tokenizer.get());
 
-  const OfflineOptions options{
+  OfflineOptions options{
       .batch_size = config.train.batch_size,
       .micro_batch_tokens = config.train.micro_batch_tokens,
       .shuffle = config.data.shuffle,
       .seed = static_cast<uint64_t>(config.train.seed),
       .batch = {.prefix_sharing = config.train.prefix_sharing},
-      .chunk_bytes = config.head.chunk_mb << 20,
   };
+  set_chunk(config.head.chunk_mb, model_options.device.is_cuda(), options);
   auto loss =
       config.loss.is_null() ? std::unique_ptr<SequenceLoss>(new Sft) : registry.make_loss(document);
   std::vector<Example> train = run.train.examples;

@@ -6,7 +6,7 @@ cd "${1:-$(dirname -- "$0")/../..}"
 
 find include/luce src -name '*.h' -o -name '*.h.in' -o -name '*.cpp' | LC_ALL=C sort | xargs awk '
   BEGIN {
-    count = split("base data ops batch loss model rl train cli luce", order, " ")
+    count = split("base kernels data ops batch loss model rl train cli luce", order, " ")
     for (i = 1; i <= count; ++i) rank[order[i]] = i
   }
   # The layer of "loss/dpo.h" is its folder; that of a file without one, such as "batch.h", its name.
@@ -35,7 +35,12 @@ find include/luce src -name '*.h' -o -name '*.h.in' -o -name '*.cpp' | LC_ALL=C 
   }
   /^[ \t]*#[ \t]*include[ \t]*"/ {
     split($0, part, "\"")
-    if (part[2] ~ /\//) breaks("includes \"" part[2] "\": another folder is named as \"luce/...\"")
+    if (part[2] !~ /\//) next
+    other = layer_of(part[2]) # a private header, from src
+    if (FILENAME ~ /^include/ || !(other in rank))
+      breaks("includes \"" part[2] "\": another folder is named as \"luce/...\"")
+    else if (rank[other] > rank[own])
+      breaks("a file of " own " includes " part[2] ", but " other " comes after " own)
   }
   /^[ \t]*#[ \t]*include[ \t]*[<"](torch|ATen|c10|caffe2)\// {
     if (rank[own] <= rank["data"]) breaks("a file of " own " includes a header of LibTorch")

@@ -53,6 +53,9 @@ Totals totals_of(const std::vector<const Example*>& rows);
 /// What a loss needs beyond the policy's log-probs.
 struct Needs {
   bool reference = false;
+  /// What it must see at once. A loss that couples the step is called once with the groups of all
+  /// micro-batches; the policy then runs twice, first without a gradient.
+  Coupling couples = Coupling::group;
 };
 
 /// Completions of whole groups, with roles.

@@ -17,6 +17,7 @@ class Sft : public SequenceLoss {
   static LossInfo info();
 
   explicit Sft(const Options& = {}) {}
+  Needs needs() const override { return {.couples = Coupling::token}; }
   Terms operator()(const GroupInputs& inputs, Metrics& metrics) const override;
 };
 

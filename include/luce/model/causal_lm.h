@@ -11,6 +11,7 @@
 #include "luce/model/parameter.h"
 #include "luce/ops/attention.h"
 #include "luce/ops/elementwise.h"
+#include "luce/ops/linear.h"
 #include "luce/ops/tensor.h"
 
 namespace luce {
@@ -18,7 +19,15 @@ namespace luce {
 struct ModelOptions {
   at::ScalarType dtype = at::kFloat;  // f32, f64 or bf16
   c10::Device device = c10::Device(c10::kCPU);
+  /// A sequence's log-probs have the same bits whatever stands beside it in a batch, in the trainer
+  /// and in the sampler, on any number of threads. f32 on the CPU; keeps a second copy of the
+  /// weights.
+  bool batch_invariant = false;
 };
+
+/// "auto" (a GPU where one can be used), "cpu" or "cuda". Throws UsageError, beginning with
+/// `where`, on other names, and ResourceError where "cuda" cannot be had, with the reason.
+c10::Device device_of(const std::string& name, const std::string& where);
 
 /// "float32", "float64" or "bfloat16". Throws UsageError, beginning with `where`.
 at::ScalarType dtype_of(const std::string& name, const std::string& where);
@@ -78,8 +87,10 @@ class CausalLM {
   size_t declare(const std::string& name, std::vector<int64_t> shape, bool decay);
   Linear declare_linear(const std::string& name, int64_t out, int64_t in, bool bias);
   Tensor apply(const Linear& linear, const Tensor& x) const;
-  Tensor apply(const Block& block, size_t index, const Tensor& x, const RotaryTable& rotary,
-               const Attend& attend) const;
+  /// A block reads the normed stream `in.y` and adds to `in.sum`; the result is normed by
+  /// `next_norm`.
+  Normed apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
+               const Attend& attend, size_t next_norm) const;
 
   ModelConfig config_;
   ModelOptions options_;
@@ -87,6 +98,7 @@ class CausalLM {
   std::vector<Parameter> parameters_;
   std::vector<Block> blocks_;
   size_t embedding_ = 0, final_norm_ = 0, head_ = 0;
+  mutable std::vector<PackedWeight> packed_;  // of every parameter, where batch_invariant
 };
 
 }  // namespace luce

@@ -16,9 +16,6 @@ struct Parameter {
       master;   // f32 or f64: what the optimizer updates; the same tensor as `work` where it can be
   Tensor grad;  // like master; undefined until a Policy is made of the model
   bool decay = true;  // weight decay applies: not to norms and biases
-
-  /// Rounds `master` to `work` after an update.
-  void publish();
 };
 
 /// √Σ g² over all gradients, in f64.

@@ -8,9 +8,17 @@
 namespace luce {
 
 /// Root-mean-square normalisation (Zhang & Sennrich, arXiv:1910.07467), statistics in f32 or wider:
-///   y = w ∘ cast(x / √(mean(x²) + eps))
+///   y = w ∘ x / √(mean(x²) + eps)
 /// x [N, D] any float dtype, w [D] of the same dtype. Returns [N, D]. Differentiable in x and w.
 Tensor rms_norm(const Tensor& x, const Tensor& w, double eps);
+
+/// A residual stream and its norm.
+struct Normed {
+  Tensor sum;  // [N, D] x + residual
+  Tensor y;    // [N, D] its rms_norm
+};
+/// The residual connection and the norm behind it in one pass. Differentiable in x, residual and w.
+Normed add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& w, double eps);
 
 /// cos and sin of every rotary angle: the rows of `positions` times `inverse_frequencies`.
 struct RotaryTable {

@@ -12,7 +12,8 @@
 namespace luce {
 
 struct ModelSection {
-  std::string path, dtype = "float32";
+  std::string path, dtype = "float32", device = "auto";
+  bool batch_invariant = false;
 };
 
 struct ReferenceSection {
@@ -48,7 +49,7 @@ struct TrainSection {
 };
 
 struct HeadSection {
-  int64_t chunk_mb = 64;
+  Json chunk_mb = "auto";
 };
 
 struct RunConfig {

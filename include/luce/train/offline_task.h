@@ -24,7 +24,8 @@ struct OfflineOptions {
   bool shuffle = true;
   uint64_t seed = 42;
   BatchOptions batch;
-  int64_t chunk_bytes = int64_t{64} << 20;
+  int64_t chunk_bytes = int64_t{64} << 20;  // see HeadOptions
+  int64_t max_chunk_bytes = 0;
 };
 
 /// Rows, a policy, perhaps a reference, and a loss.
@@ -41,9 +42,13 @@ class OfflineTask : public Task {
   Metrics evaluate() override;
 
   const SequenceLoss& loss() const { return *loss_; }
+  const OfflineOptions& options() const { return options_; }
   at::ScalarType policy_dtype() const { return policy_.model().options().dtype; }
 
  protected:
+  /// Where a micro-batch may be cut into chunks: as the loss allows, unless record() needs more.
+  virtual Coupling cut() const { return loss_->needs().couples; }
+  HeadWorkspace* workspace() const { return workspace_.get(); }
   /// The reference's log-probs of a batch's targets [M], and its hidden states where it is a model.
   struct ReferenceValues {
     Tensor logps, hidden, head_weight;
@@ -62,17 +67,33 @@ class OfflineTask : public Task {
  private:
   std::vector<std::vector<const Example*>> micro_batches(
       const std::vector<const Example*>& rows) const;
-  /// The loss of the groups whose targets lie in `range`, and, where `training` is a step and not
-  /// null (an evaluation), its gradient there.
-  Tensor gradient(const Batch& batch, const std::optional<ReferenceValues>& reference,
-                  const HeadStats& stats, Range range, const Totals& totals, const Step* training,
-                  Metrics& metrics) const;
-  HeadOptions head_options() const;
+  /// A part of a batch, cut out for the loss, or several put together.
+  struct Part {
+    GroupInputs inputs;
+    HeadStats stats;
+    std::vector<int64_t> rows;  // of the data file, one a group
+  };
+  Batch batch_of(const std::vector<const Example*>& rows) const;
+  Part part_of(const Batch& batch, const std::optional<ReferenceValues>& reference,
+               const HeadStats& stats, Range range) const;
+  static Part joined(const std::vector<Part>& parts);
+  /// Adds the loss of a part to the metrics and, where `training` is a step and not null (an
+  /// evaluation), returns its gradient.
+  Tensor gradient(Part part, const Totals& totals, const Step* training, Metrics& metrics) const;
+  /// The first phase of a loss that couples the step: ∂loss/∂logps of every micro-batch.
+  std::vector<Tensor> step_gradients(const Step& step, Metrics& metrics);
+  HeadOptions head_options();
+  void tell_head_use() const;
+  /// KL(policy ‖ reference) at every target, over the whole vocabulary.
+  Tensor exact_kl(const Tensor& hidden, const ReferenceValues& reference) const;
 
   Policy policy_;
   std::unique_ptr<SequenceLoss> loss_;
   std::vector<Example> train_, eval_;
   OfflineOptions options_;
+  std::unique_ptr<HeadWorkspace> workspace_ = std::make_unique<HeadWorkspace>();
+  HeadUse head_use_;
+  std::vector<Tensor> seeds_;  // of step_gradients, for the second phase
 };
 
 /// Maximum likelihood of demonstrations.
@@ -99,6 +120,7 @@ class PreferenceTask : public OfflineTask {
  protected:
   std::optional<ReferenceValues> reference(const Batch& batch,
                                            const std::vector<const Example*>& rows) const override;
+  Coupling cut() const override { return std::max(Coupling::group, loss().needs().couples); }
   void record(const GroupInputs&, const HeadStats&, Metrics&) const override;
   void check_start(const GroupInputs&, const std::vector<int64_t>& rows) const override;
 
