@@ -31,7 +31,7 @@ function(luce_add_kernels target)
     add_custom_command(
       OUTPUT "${object}"
       COMMAND "${CMAKE_COMMAND}" -E make_directory "${CMAKE_CURRENT_BINARY_DIR}/cuda"
-      COMMAND "${LUCE_NVCC}" ${flags} "-I${PROJECT_SOURCE_DIR}" "-ccbin=${CMAKE_CXX_COMPILER}" -MD -MF "${object}.d" -c
+      COMMAND "${LUCE_NVCC}" ${flags} "-I${PROJECT_SOURCE_DIR}/src" "-ccbin=${CMAKE_CXX_COMPILER}" -MD -MF "${object}.d" -c
               "${kernel}" -o "${object}"
       DEPENDS "${kernel}"
       DEPFILE "${object}.d"
@@ -40,6 +40,7 @@ function(luce_add_kernels target)
     target_sources(${target} PRIVATE "${object}")
     set_source_files_properties("${object}" PROPERTIES EXTERNAL_OBJECT ON)
   endforeach()
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}") # "cuda/kernels.h"
   target_compile_definitions(${target} PRIVATE LUCE_CUDA=1)
   target_link_libraries(${target} PUBLIC luce::torch_cuda)
   list(LENGTH kernels count)

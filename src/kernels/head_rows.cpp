@@ -30,14 +30,14 @@ LUCE_HD DivergenceTerm<Vec> divergence(DivergenceKind kind, Vec log_p, Vec log_q
 
 }  // namespace
 
-void head_sums(float* z, int64_t n, int64_t width, int64_t first, const LogitMap<float>& map,
-               SumArrays sums, int32_t* best) {
+void head_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+               const LogitMap<float>& map, SumArrays sums, int32_t* best) {
   const bool maps = map.scale != 1 || map.cap != 0;
   for_targets(width, [&](int64_t t) {
     Vec max = -__builtin_inff();
     Ints where = Ints{} + static_cast<int32_t>(first);
     for (int64_t v = 0; v < n; ++v) {
-      float* at = z + v * kPanel + t;
+      float* at = z + v * ld + t;
       Vec x = Vec::load(at);
       if (maps) {
         x = map.value(x);
@@ -48,7 +48,7 @@ void head_sums(float* z, int64_t n, int64_t width, int64_t first, const LogitMap
     }
     RowSums<Vec> tile{max_of(max, lowest_of(max)), Vec(0.0F), Vec(0.0F), Vec(0.0F), Vec(0.0F)};
     for (int64_t v = 0; v < n; ++v) {
-      const Vec x = Vec::load(z + v * kPanel + t);
+      const Vec x = Vec::load(z + v * ld + t);
       // 0 · −∞ must be 0 below, and a NaN must stay one.
       const Vec shift = x - tile.max, e = exp_of(shift);
       tile.exp = tile.exp + e;
@@ -67,14 +67,15 @@ void head_sums(float* z, int64_t n, int64_t width, int64_t first, const LogitMap
   });
 }
 
-void head_gradient(float* z, int64_t n, int64_t width, SlopeArrays s, const LogitMap<float>& map) {
+void head_gradient(float* z, int64_t n, int64_t width, int64_t ld, SlopeArrays s,
+                   const LogitMap<float>& map) {
   const bool plain = map.cap == 0;
   for_targets(width, [&](int64_t t) {
     const Vec lse = Vec::load(s.lse + t);
     const RowSlopes<Vec> slopes{Vec::load(s.a + t), Vec::load(s.b + t), Vec::load(s.c + t),
                                 Vec::load(s.m + t)};
     for (int64_t v = 0; v < n; ++v) {
-      float* at = z + v * kPanel + t;
+      float* at = z + v * ld + t;
       const Vec x = Vec::load(at);
       const Vec dz = logit_gradient(slopes, x - lse);
       (plain ? dz * map.scale : dz * map.slope(x)).store(at);
@@ -82,14 +83,14 @@ void head_gradient(float* z, int64_t n, int64_t width, SlopeArrays s, const Logi
   });
 }
 
-void divergence_sums(const float* p, const float* q, int64_t n, int64_t width, const float* p_lse,
-                     const float* q_lse, DivergenceKind kind, float beta, float* value,
-                     float* slope_sum) {
+void divergence_sums(const float* p, const float* q, int64_t n, int64_t width, int64_t ld,
+                     const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
+                     float* value, float* slope_sum) {
   for_targets(width, [&](int64_t t) {
     const Vec lp = Vec::load(p_lse + t), lq = Vec::load(q_lse + t);
     Vec d(0.0F), f(0.0F);
     for (int64_t v = 0; v < n; ++v) {
-      const int64_t at = v * kPanel + t;
+      const int64_t at = v * ld + t;
       const auto term = divergence(kind, Vec::load(p + at) - lp, Vec::load(q + at) - lq, beta);
       d = d + term.value;
       f = f + term.slope;
@@ -99,15 +100,15 @@ void divergence_sums(const float* p, const float* q, int64_t n, int64_t width, c
   });
 }
 
-void divergence_gradient(float* p, const float* q, int64_t n, int64_t width, const float* p_lse,
-                         const float* q_lse, DivergenceKind kind, float beta,
+void divergence_gradient(float* p, const float* q, int64_t n, int64_t width, int64_t ld,
+                         const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
                          const float* slope_sum, const float* upstream,
                          const LogitMap<float>& map) {
   for_targets(width, [&](int64_t t) {
     const Vec lp = Vec::load(p_lse + t), lq = Vec::load(q_lse + t);
     const Vec sum = Vec::load(slope_sum + t), g = Vec::load(upstream + t);
     for (int64_t v = 0; v < n; ++v) {
-      const int64_t at = v * kPanel + t;
+      const int64_t at = v * ld + t;
       const Vec x = Vec::load(p + at), log_p = x - lp;
       const Vec slope = divergence(kind, log_p, Vec::load(q + at) - lq, beta).slope;
       (g * (slope - exp_of(log_p) * sum) * map.slope(x)).store(p + at);

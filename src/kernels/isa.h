@@ -9,15 +9,15 @@ namespace luce::kernels::LUCE_ISA {
 void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
           float* c, int64_t ldc, bool add);
 
-void head_sums(float* z, int64_t n, int64_t width, int64_t first, const LogitMap<float>& map,
-               SumArrays sums, int32_t* best);
-void head_gradient(float* z, int64_t n, int64_t width, SlopeArrays slopes,
+void head_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+               const LogitMap<float>& map, SumArrays sums, int32_t* best);
+void head_gradient(float* z, int64_t n, int64_t width, int64_t ld, SlopeArrays slopes,
                    const LogitMap<float>& map);
-void divergence_sums(const float* p, const float* q, int64_t n, int64_t width, const float* p_lse,
-                     const float* q_lse, DivergenceKind kind, float beta, float* value,
-                     float* slope_sum);
-void divergence_gradient(float* p, const float* q, int64_t n, int64_t width, const float* p_lse,
-                         const float* q_lse, DivergenceKind kind, float beta,
+void divergence_sums(const float* p, const float* q, int64_t n, int64_t width, int64_t ld,
+                     const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
+                     float* value, float* slope_sum);
+void divergence_gradient(float* p, const float* q, int64_t n, int64_t width, int64_t ld,
+                         const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
                          const float* slope_sum, const float* upstream, const LogitMap<float>& map);
 
 void rms_norm(int64_t rows, int64_t d, const float* x, const float* residual, const float* w,

@@ -33,21 +33,21 @@ struct Table {
   void (*gemm)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                int64_t ldb, float* c, int64_t ldc, bool add);
 
-  // --- Head: one tile [n, width] of a panel, rows kPanel apart; width a multiple of 16 -----------
+  // --- Head: one tile [n, width] of a panel, rows `ld` apart; width a multiple of 16 -----------
 
   /// Maps x to z in place and adds the tile to the sums of its targets. `first` is the tile's first
   /// entry; where `best` is not null it takes the entry with the largest z (the first of equals).
-  void (*head_sums)(float* z, int64_t n, int64_t width, int64_t first, const LogitMap<float>& map,
-                    SumArrays sums, int32_t* best);
+  void (*head_sums)(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+                    const LogitMap<float>& map, SumArrays sums, int32_t* best);
   /// z → the dense part of dL/dx, in place.
-  void (*head_gradient)(float* z, int64_t n, int64_t width, SlopeArrays slopes,
+  void (*head_gradient)(float* z, int64_t n, int64_t width, int64_t ld, SlopeArrays slopes,
                         const LogitMap<float>& map);
   /// Adds Σ d_v and Σ p_v f_v of a divergence; p and q are logits z, their lse given.
-  void (*divergence_sums)(const float* p, const float* q, int64_t n, int64_t width,
+  void (*divergence_sums)(const float* p, const float* q, int64_t n, int64_t width, int64_t ld,
                           const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
                           float* value, float* slope_sum);
   /// p → upstream · (p f − p Σ p f) · dz/dx, in place.
-  void (*divergence_gradient)(float* p, const float* q, int64_t n, int64_t width,
+  void (*divergence_gradient)(float* p, const float* q, int64_t n, int64_t width, int64_t ld,
                               const float* p_lse, const float* q_lse, DivergenceKind kind,
                               float beta, const float* slope_sum, const float* upstream,
                               const LogitMap<float>& map);

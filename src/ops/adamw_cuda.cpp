@@ -31,15 +31,15 @@ void cuda_adamw(std::vector<AdamWTensor>& tensors, const AdamWUpdate& u) {
   const c10::cuda::CUDAGuard device(first.device());
   std::vector<cuda::AdamWTensor> entries;
   for (auto& t : tensors)
-    entries.push_back(
-        {.gradient = t.grad.data_ptr(),
-         .weight = t.weight.data_ptr(),
-         .m = t.m.data_ptr(),
-         .v = t.v.data_ptr(),
-         .copy = t.work.defined() && t.work.scalar_type() == at::kBFloat16 ? t.work.data_ptr()
-                                                                           : nullptr,
-         .count = t.weight.numel(),
-         .decay_factor = t.weight_decay});
+    entries.push_back({.gradient = t.grad.data_ptr(),
+                       .weight = t.weight.data_ptr(),
+                       .m = t.m.data_ptr(),
+                       .v = t.v.data_ptr(),
+                       .copy = t.work.defined() && t.work.scalar_type() == at::kBFloat16
+                                   ? t.work.data_ptr()
+                                   : nullptr,
+                       .count = t.weight.numel(),
+                       .decay_factor = t.weight_decay});
   const List list(entries, first);
   const kernels::AdamWStep<double> step{.lr = u.lr,
                                         .beta1 = u.beta1,

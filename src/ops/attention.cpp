@@ -21,9 +21,19 @@ struct Backend {
   decltype(&composed::attention_backward) backward;
 };
 
-Backend backend(bool kernel) {
-  if (kernel) return {cpu::attention_forward, cpu::attention_backward};
-  return {composed::attention_forward, composed::attention_backward};
+Backend backend([[maybe_unused]] const Tensor& q, bool kernel) {
+  if (!kernel) return {composed::attention_forward, composed::attention_backward};
+#if defined(LUCE_CUDA)
+  if (q.is_cuda()) return {cuda_attention_forward, cuda_attention_backward};
+#endif
+  return {cpu::attention_forward, cpu::attention_backward};
+}
+
+bool has_kernel(const Tensor& q, [[maybe_unused]] const Segments& segments) {
+#if defined(LUCE_CUDA)
+  if (q.is_cuda()) return cuda_attention_covers(q, segments);
+#endif
+  return cpu::attention_covers(q);
 }
 
 class TreeAttention : public torch::autograd::Function<TreeAttention> {
@@ -31,7 +41,7 @@ class TreeAttention : public torch::autograd::Function<TreeAttention> {
   static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                         const Segments& segments, const AttentionOptions& o, bool kernel) {
     const at::AutoDispatchBelowADInplaceOrView no_autograd;
-    const auto [out, lse] = backend(kernel).forward(q, k, v, segments, o);
+    const auto [out, lse] = backend(q, kernel).forward(q, k, v, segments, o);
     ctx->save_for_backward({q, k, v, out, lse});
     std::vector<int64_t> flat;
     for (const auto& s : segments)
@@ -55,7 +65,7 @@ class TreeAttention : public torch::autograd::Function<TreeAttention> {
     const AttentionOptions o{data["scale"].toDouble(), data["window"].toInt(),
                              data["softcap"].toDouble()};
     const auto d =
-        backend(data["kernel"].toBool())
+        backend(saved[0], data["kernel"].toBool())
             .backward(grads[0], {saved[0], saved[1], saved[2], saved[3], saved[4]}, segments, o);
     return {d.q, d.k, d.v, Tensor(), Tensor(), Tensor()};
   }
@@ -157,7 +167,7 @@ std::vector<std::vector<size_t>> attention_trees(const Segments& segments) {
 Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Segments& segments,
                       const AttentionOptions& options) {
   check_tree(q, k, v, segments, options);
-  return TreeAttention::apply(q, k, v, segments, options, cpu::attention_covers(q));
+  return TreeAttention::apply(q, k, v, segments, options, has_kernel(q, segments));
 }
 
 Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,

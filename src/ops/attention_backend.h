@@ -47,4 +47,15 @@ Tensor attention_to_cache(const Tensor& q, const Tensor& k, const Tensor& v, con
                           const AttentionOptions& options);
 }  // namespace cpu
 
+#if defined(LUCE_CUDA)
+/// f32 and bf16 on a GPU.
+bool cuda_attention_covers(const Tensor& q, const std::vector<TreeSegment>& segments);
+AttentionResult cuda_attention_forward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const std::vector<TreeSegment>& segments,
+                                       const AttentionOptions& options);
+AttentionGradients cuda_attention_backward(const Tensor& d_out, const AttentionSaved& saved,
+                                           const std::vector<TreeSegment>& segments,
+                                           const AttentionOptions& options);
+#endif
+
 }  // namespace luce

@@ -44,8 +44,9 @@ class CpuDivergence : public DivergenceBackend {
         for (int64_t panel = 0; panel < side->panels(); ++panel) {
           float* x = side->logits_at(z->data_ptr<float>(), tile, panel);
           side->product(tile, panel, scratch, x);
-          kernels::table().head_sums(x, side->entries(tile), side->panel_width(panel), 0,
-                                     side->map(), sums->arrays(run, panel * kPanel), nullptr);
+          kernels::table().head_sums(x, side->entries(tile), side->panel_width(panel),
+                                     side->panel_width(panel), 0, side->map(),
+                                     sums->arrays(run, panel * kPanel), nullptr);
         }
       }
     });
@@ -58,8 +59,8 @@ class CpuDivergence : public DivergenceBackend {
         const int64_t at = panel * kPanel;
         kernels::table().divergence_sums(
             logits(p_, z_p_, tile, panel), logits(q_, z_q_, tile, panel), p_.entries(tile),
-            p_.panel_width(panel), lse_p_.data() + at, lse_q_.data() + at, kind_, beta_,
-            value.data() + run * width + at, slope.data() + run * width + at);
+            p_.panel_width(panel), p_.panel_width(panel), lse_p_.data() + at, lse_q_.data() + at,
+            kind_, beta_, value.data() + run * width + at, slope.data() + run * width + at);
       }
     });
     Tensor out = at::empty({n}, like_.options().dtype(at::kFloat));
@@ -86,9 +87,9 @@ class CpuDivergence : public DivergenceBackend {
           float* z = logits(p_, z_p_, tile, panel);
           const int64_t at = panel * kPanel;
           kernels::table().divergence_gradient(z, logits(q_, z_q_, tile, panel), p_.entries(tile),
-                                               p_.panel_width(panel), lse_p_.data() + at,
-                                               lse_q_.data() + at, kind_, beta_, slope_.data() + at,
-                                               g.data() + at, p_.map());
+                                               p_.panel_width(panel), p_.panel_width(panel),
+                                               lse_p_.data() + at, lse_q_.data() + at, kind_, beta_,
+                                               slope_.data() + at, g.data() + at, p_.map());
           return z;
         },
         d_hidden, d_weight);

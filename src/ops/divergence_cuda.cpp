@@ -38,17 +38,15 @@ class CudaDivergence : public DivergenceBackend {
     logits_into(logits_p_, hidden_, p_.weight);
     logits_into(logits_q_, q_.hidden.narrow(0, begin, n), q_.weight);
     const auto log_sums = [&](const cuda::LogitRows& rows, const Tensor& lse) {
-      check_launch(
-          cuda::head_statistics(rows, nullptr, {.lse = lse.data_ptr()}, false, stream),
-          "head_divergence");
+      check_launch(cuda::head_statistics(rows, nullptr, {.lse = lse.data_ptr()}, false, stream),
+                   "head_divergence");
     };
     log_sums(logit_rows(logits_p_, p_.logits), lse_p_);
     log_sums(logit_rows(logits_q_, q_.logits), lse_q_);
     const Tensor value = at::empty({n}, both.options());
     slope_sum_ = at::empty({n}, both.options());
-    check_launch(
-        cuda::divergence_value(rows(), value.data_ptr(), slope_sum_.data_ptr(), stream),
-        "head_divergence");
+    check_launch(cuda::divergence_value(rows(), value.data_ptr(), slope_sum_.data_ptr(), stream),
+                 "head_divergence");
     return value;
   }
 
@@ -56,10 +54,9 @@ class CudaDivergence : public DivergenceBackend {
     const c10::cuda::CUDAGuard device(p_.hidden.device());
     const Tensor upstream = upstream_in.to(logits_p_.device(), at::kFloat).contiguous();
     const Tensor dx = gradient_like(logits_p_, p_.hidden);
-    check_launch(
-        cuda::divergence_gradient(rows(), slope_sum_.data_ptr(), upstream.data_ptr(),
-                                  gradient_rows(dx, logits_p_), stream_of(logits_p_)),
-        "head_divergence_backward");
+    check_launch(cuda::divergence_gradient(rows(), slope_sum_.data_ptr(), upstream.data_ptr(),
+                                           gradient_rows(dx, logits_p_), stream_of(logits_p_)),
+                 "head_divergence_backward");
     add_products(dx, hidden_, p_.weight, d_hidden, d_weight);
   }
 

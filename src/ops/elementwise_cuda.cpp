@@ -11,12 +11,11 @@ NormForward norm(const Tensor& x, const Tensor& residual, const Tensor& w_in, do
   const Tensor w = w_in.contiguous();
   const Tensor sum = residual.defined() ? at::empty_like(x) : x, y = at::empty_like(x);
   const Tensor rstd = at::empty({x.size(0)}, x.options().dtype(at::kFloat));
-  check_launch(
-      cuda::rms_norm(kernel_type(x, "rms_norm"), x.size(0), x.size(1), x.data_ptr(),
-                     data_of(residual), w.data_ptr(), eps,
-                     residual.defined() ? sum.data_ptr() : nullptr, y.data_ptr(), rstd.data_ptr(),
-                     stream_of(x)),
-      "rms_norm");
+  check_launch(cuda::rms_norm(kernel_type(x, "rms_norm"), x.size(0), x.size(1), x.data_ptr(),
+                              data_of(residual), w.data_ptr(), eps,
+                              residual.defined() ? sum.data_ptr() : nullptr, y.data_ptr(),
+                              rstd.data_ptr(), stream_of(x)),
+               "rms_norm");
   return {sum, y, rstd};
 }
 
@@ -27,11 +26,11 @@ NormBackward norm_backward(const Tensor& sum, const Tensor& w_in, const Tensor& 
   const Tensor w = w_in.contiguous(), dx = at::empty_like(sum);
   const Tensor partials = at::empty({cuda::rms_norm_partials(n), d}, rstd.options()),
                dw = at::zeros({d}, rstd.options());
-  check_launch(cuda::rms_norm_backward(kernel_type(sum, "rms_norm"), n, d, sum.data_ptr(),
-                                       w.data_ptr(), rstd.data_ptr(), dy.data_ptr(), data_of(d_sum),
-                                       dx.data_ptr(), partials.data_ptr(), dw.data_ptr(), false,
-                                       stream_of(sum)),
-               "rms_norm");
+  check_launch(
+      cuda::rms_norm_backward(kernel_type(sum, "rms_norm"), n, d, sum.data_ptr(), w.data_ptr(),
+                              rstd.data_ptr(), dy.data_ptr(), data_of(d_sum), dx.data_ptr(),
+                              partials.data_ptr(), dw.data_ptr(), false, stream_of(sum)),
+      "rms_norm");
   return {dx, dw.to(w_in.scalar_type())};
 }
 
@@ -72,11 +71,11 @@ std::pair<Tensor, Tensor> gated_backward(const Tensor& gate, const Tensor& up, c
   const c10::cuda::CUDAGuard device(gate.device());
   const Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
   const Rows rows(gate);
-  check_launch(cuda::swiglu_backward(kernel_type(gate, "swiglu"), rows.count, rows.width,
-                                     gate.data_ptr(), up.data_ptr(), rows.width, dy.data_ptr(),
-                                     d_gate.data_ptr(), d_up.data_ptr(), rows.width,
-                                     stream_of(gate)),
-               "swiglu");
+  check_launch(
+      cuda::swiglu_backward(kernel_type(gate, "swiglu"), rows.count, rows.width, gate.data_ptr(),
+                            up.data_ptr(), rows.width, dy.data_ptr(), d_gate.data_ptr(),
+                            d_up.data_ptr(), rows.width, stream_of(gate)),
+      "swiglu");
   return {d_gate, d_up};
 }
 

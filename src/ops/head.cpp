@@ -17,7 +17,8 @@ int64_t row_bytes(const Tensor& weight) {
 }
 
 int64_t rows_in(int64_t bytes, const Tensor& weight) {
-  return std::max<int64_t>(1, bytes / row_bytes(weight));
+  const int64_t rows = std::max<int64_t>(1, bytes / row_bytes(weight));
+  return rows < 16 ? rows : rows / 16 * 16;  // kernels hold multiples of 16
 }
 
 void check(const LogitOptions& o, const char* where) {

@@ -40,9 +40,10 @@ class CpuHead : public HeadBackend {
             float* z = logits(tile, panel);
             side_.product(tile, panel, scratch, z);
             int32_t* best = sums.best.data() + run * sums.targets + panel * kPanel;
-            kernels::table().head_sums(
-                z, side_.entries(tile), side_.panel_width(panel), side_.first(tile), side_.map(),
-                sums.arrays(run, panel * kPanel), o_.greedy_match ? best : nullptr);
+            kernels::table().head_sums(z, side_.entries(tile), side_.panel_width(panel),
+                                       side_.panel_width(panel), side_.first(tile), side_.map(),
+                                       sums.arrays(run, panel * kPanel),
+                                       o_.greedy_match ? best : nullptr);
           }
         }
       tile_gemm_release();
@@ -58,8 +59,8 @@ class CpuHead : public HeadBackend {
         side_, o_.chunk_bytes,
         [&](int64_t tile, int64_t panel) {
           float* z = logits(tile, panel);
-          const int64_t at = panel * kPanel, low = side_.first(tile),
-                        high = low + side_.entries(tile);
+          const int64_t at = panel * kPanel, wide = side_.panel_width(panel),
+                        low = side_.first(tile), high = low + side_.entries(tile);
           // What is added at single tokens: its share of dz/dx must be told from z, which the next
           // call overwrites.
           std::vector<std::pair<float*, float>> single;
@@ -67,11 +68,11 @@ class CpuHead : public HeadBackend {
                i < starts_[static_cast<size_t>(panel) + 1]; ++i) {
             const auto& [target, token, slope] = singles_[i];
             if (token < low || token >= high) continue;
-            float* place = z + (token - low) * kPanel + target - at;
+            float* place = z + (token - low) * wide + target - at;
             single.emplace_back(place, slope * side_.map().slope(*place));
           }
           kernels::table().head_gradient(
-              z, side_.entries(tile), side_.panel_width(panel),
+              z, side_.entries(tile), wide, wide,
               {slopes.lse + at, slopes.a + at, slopes.b + at, slopes.c + at, slopes.m + at},
               side_.map());
           for (const auto& [place, slope] : single) *place += slope;
@@ -91,7 +92,8 @@ class CpuHead : public HeadBackend {
           const float* z =
               side_.logits_at(logits_.data_ptr<float>(), tile, t / kPanel) + t % kPanel;
           float* row = values + t * vocabulary_ + side_.first(tile);
-          for (int64_t v = 0; v < side_.entries(tile); ++v) row[v] = z[v * kPanel];
+          const int64_t wide = side_.panel_width(t / kPanel);
+          for (int64_t v = 0; v < side_.entries(tile); ++v) row[v] = z[v * wide];
         }
     });
     return out;
@@ -109,7 +111,9 @@ class CpuHead : public HeadBackend {
   }
   float logit(int64_t target, int64_t token) {
     const int64_t tile = token / TileHead::kTile;
-    return logits(tile, target / kPanel)[(token - side_.first(tile)) * kPanel + target % kPanel];
+    const int64_t panel = target / kPanel;
+    return logits(tile,
+                  panel)[(token - side_.first(tile)) * side_.panel_width(panel) + target % kPanel];
   }
 
   HeadStats statistics(RunSums& sums, int64_t runs) {

@@ -46,8 +46,8 @@ class CudaHead : public HeadBackend {
       offsets_ = on_device(part.offset, logits_);
       ids_ = part.ids.to(logits_.device()).contiguous();
       stats_.candidate_logps = at::empty({ids_.size(0)}, logits_.options());
-      check_launch(
-          cuda::head_candidates(rows_, lse_.data_ptr(), candidate_list(Tensor()), stream), "head");
+      check_launch(cuda::head_candidates(rows_, lse_.data_ptr(), candidate_list(Tensor()), stream),
+                   "head");
     }
     return stats_;
   }
@@ -64,11 +64,11 @@ class CudaHead : public HeadBackend {
                                       .log_sum_p2 = data_of(sum_p2),
                                       .mean_logit = data_of(mean)};
     const Tensor dx = gradient_like(logits_, in_.hidden);
-    check_launch(
-        cuda::head_gradient(rows_, targets_.const_data_ptr<int64_t>(), upstream, row_statistics(),
-                            candidates.defined() ? candidate_list(candidates) : cuda::CandidateList{},
-                            gradient_rows(dx, logits_), stream_of(logits_)),
-        "head_backward");
+    check_launch(cuda::head_gradient(
+                     rows_, targets_.const_data_ptr<int64_t>(), upstream, row_statistics(),
+                     candidates.defined() ? candidate_list(candidates) : cuda::CandidateList{},
+                     gradient_rows(dx, logits_), stream_of(logits_)),
+                 "head_backward");
     add_products(dx, hidden_, in_.weight, d_hidden, d_weight);
   }
 

@@ -53,9 +53,7 @@ int64_t TileHead::panel_width(int64_t panel) const {
   return up_to_16(std::min(kPanel, rows_ - panel * kPanel));
 }
 
-int64_t TileHead::logits_size(int64_t rows) const {
-  return tiles() * ((rows + kPanel - 1) / kPanel) * kTile * kPanel;
-}
+int64_t TileHead::logits_size(int64_t rows) const { return tiles() * kTile * up_to_16(rows); }
 
 void TileHead::pack(int64_t begin, int64_t n) {
   rows_ = n;
@@ -100,13 +98,12 @@ void TileHead::begin_products(int64_t tile, Scratch& scratch) const {
 }
 
 void TileHead::product(int64_t tile, int64_t panel, const Scratch& scratch, float* x) const {
-  const int64_t n = entries(tile), d = width_, at = panel * kPanel * d;
+  const int64_t n = entries(tile), d = width_, at = panel * kPanel * d, wide = panel_width(panel);
   if (bf16_)
-    tile_gemm(n, panel_width(panel), d, weight_at<c10::BFloat16>(tile), d,
-              paired_columns_.data() + at, kPanel, x, kPanel, false);
+    tile_gemm(n, wide, d, weight_at<c10::BFloat16>(tile), d, paired_columns_.data() + at, kPanel, x,
+              wide, false);
   else
-    tile_gemm(n, panel_width(panel), d, scratch.weight, d, transposed_.data() + at, kPanel, x,
-              kPanel, false);
+    tile_gemm(n, wide, d, scratch.weight, d, transposed_.data() + at, kPanel, x, wide, false);
 }
 
 void TileHead::begin_gradients(int64_t tile, Scratch& scratch) const {
@@ -125,7 +122,7 @@ void TileHead::clear_padding(int64_t tile, int64_t panel, float* dx) const {
   const int64_t used = std::min(kPanel, rows_ - panel * kPanel), wide = panel_width(panel);
   if (used == wide) return;
   for (int64_t v = 0; v < entries(tile); ++v)
-    std::fill(dx + v * kPanel + used, dx + v * kPanel + wide, 0.0F);
+    std::fill(dx + v * wide + used, dx + (v + 1) * wide, 0.0F);
 }
 
 void TileHead::add_gradients(int64_t tile, int64_t panel, const float* dx, Scratch& scratch,
@@ -135,24 +132,23 @@ void TileHead::add_gradients(int64_t tile, int64_t panel, const float* dx, Scrat
   float* dh = d_hidden + panel * d * kPanel;
   if (!bf16_) {
     if (dw != nullptr)
-      tile_gemm(n, d, wide, dx, kPanel, packed_.data() + panel * kPanel * d, d, dw, d, true);
-    tile_gemm(d, wide, n, scratch.transposed.data(), kTile, dx, kPanel, dh, kPanel, true);
+      tile_gemm(n, d, wide, dx, wide, packed_.data() + panel * kPanel * d, d, dw, d, true);
+    tile_gemm(d, wide, n, scratch.transposed.data(), kTile, dx, wide, dh, kPanel, true);
     return;
   }
   // dx rounded to bf16, once by rows and once with pairs of rows interleaved.
   c10::BFloat16* by_row = sized(scratch.dz, 2 * (kTile + 1) * kPanel);
   c10::BFloat16* by_pair = by_row + (kTile + 1) * kPanel;
-  kernels::table().narrow(n * kPanel, dx, bits(by_row));
+  kernels::table().narrow(n * wide, dx, bits(by_row));
   const int64_t even = (n + 1) / 2 * 2;
   static const std::vector<float> zeros(kPanel);
   for (int64_t v = 0; v < even; v += 2)
-    kernels::table().narrow_pair(wide, dx + v * kPanel,
-                                 v + 1 < n ? dx + (v + 1) * kPanel : zeros.data(),
-                                 bits(by_pair + v * kPanel));
+    kernels::table().narrow_pair(wide, dx + v * wide,
+                                 v + 1 < n ? dx + (v + 1) * wide : zeros.data(),
+                                 bits(by_pair + v * wide));
   if (dw != nullptr)
-    tile_gemm(n, d, wide, by_row, kPanel, pairs_.data() + panel * kPanel * d, d, dw, d, true);
-  tile_gemm(d, wide, even, scratch.transposed_bf16.data(), kTile, by_pair, kPanel, dh, kPanel,
-            true);
+    tile_gemm(n, d, wide, by_row, wide, pairs_.data() + panel * kPanel * d, d, dw, d, true);
+  tile_gemm(d, wide, even, scratch.transposed_bf16.data(), kTile, by_pair, wide, dh, kPanel, true);
 }
 
 void TileHead::finish_hidden(const std::vector<float>& parts, int64_t count,

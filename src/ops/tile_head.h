@@ -31,8 +31,10 @@ class TileHead {
   int64_t panel_width(int64_t panel) const;
   /// Floats of a chunk's logits.
   int64_t logits_size(int64_t rows) const;
+  /// Where a tile and a panel of them begin: [entries, panel_width(panel)].
   float* logits_at(float* chunk, int64_t tile, int64_t panel) const {
-    return chunk + (tile * panels() + panel) * kTile * kernels::kPanel;
+    return chunk +
+           kTile * (tile * logits_size(rows_) / (tiles() * kTile) + panel * kernels::kPanel);
   }
 
   /// Packs the hidden states of rows [begin, begin + n).
@@ -48,7 +50,7 @@ class TileHead {
   /// To be called before the products of a tile's panels, or before their gradients.
   void begin_products(int64_t tile, Scratch& scratch) const;
   void begin_gradients(int64_t tile, Scratch& scratch) const;
-  /// x = hidden @ weightᵀ of a tile and a panel, [entries, kPanel]: not yet mapped to z.
+  /// x = hidden @ weightᵀ of a tile and a panel, [entries, panel_width]: not yet mapped to z.
   void product(int64_t tile, int64_t panel, const Scratch& scratch, float* x) const;
   /// Zeros the columns of dx beyond the chunk's rows: there 0 · ∞ may have made NaN of logits.
   void clear_padding(int64_t tile, int64_t panel, float* dx) const;
