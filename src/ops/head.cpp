@@ -64,6 +64,13 @@ HeadInputs checked(const Tensor& hidden, const Tensor& weight, const Tensor& tar
   return {hidden.detach().contiguous(), weight.detach().contiguous(), targets.contiguous()};
 }
 
+/// One buffer for all chunks of a call where the caller keeps none.
+template <class Options>
+Options with_workspace(Options options, HeadWorkspace& own) {
+  if (options.workspace == nullptr) options.workspace = &own;
+  return options;
+}
+
 std::unique_ptr<HeadBackend> backend(const HeadInputs& in, const HeadOptions& options) {
   if (in.hidden.scalar_type() != at::kDouble) {
     if (in.hidden.is_cpu()) return cpu_head(in, options);
@@ -142,7 +149,8 @@ Candidates candidates_of(const Candidates& all, int64_t begin, int64_t n) {
 HeadStats head(const Tensor& hidden, const Tensor& weight, const Tensor& targets,
                const HeadOptions& options) {
   const at::NoGradGuard no_grad;
-  const auto run = backend(checked(hidden, weight, targets, options), options);
+  HeadWorkspace own;
+  const auto run = backend(checked(hidden, weight, targets, options), with_workspace(options, own));
   const int64_t m = hidden.size(0), step = rows_in(options.chunk_bytes, weight);
   std::vector<HeadStats> parts;
   for (int64_t begin = 0; begin < m || parts.empty(); begin += step)
@@ -180,7 +188,8 @@ HeadStats head_backward(const Tensor& hidden, const Tensor& weight, const Tensor
   int64_t budget = rows_in(options.chunk_bytes, weight);
   if (largest > budget && largest <= rows_in(options.max_chunk_bytes, weight)) budget = largest;
   HeadUse use{.rows_per_chunk = budget};
-  const auto run = backend(in, options);
+  HeadWorkspace own;
+  const auto run = backend(in, with_workspace(options, own));
   const auto gradient = [&](const HeadStats& stats, Range range) {
     HeadGradients g = fn(stats, range);
     check(g, stats);
@@ -281,7 +290,8 @@ Tensor by_chunks(const HeadSide& p, const DivergenceOptions& o, const Fn& fn) {
 
 Tensor head_divergence(const HeadSide& p, const HeadSide& q, const DivergenceOptions& options) {
   const at::NoGradGuard no_grad;
-  const auto run = divergence_backend(p, q, options);
+  HeadWorkspace own;
+  const auto run = divergence_backend(p, q, with_workspace(options, own));
   return by_chunks(p, options, [&](int64_t begin, int64_t n) { return run->forward(begin, n); });
 }
 
@@ -289,7 +299,8 @@ Tensor head_divergence_backward(const HeadSide& p, const HeadSide& q,
                                 const DivergenceOptions& options, const Tensor& upstream,
                                 Tensor d_hidden, Tensor d_weight) {
   const at::NoGradGuard no_grad;
-  const auto run = divergence_backend(p, q, options);
+  HeadWorkspace own;
+  const auto run = divergence_backend(p, q, with_workspace(options, own));
   if (!upstream.defined() || upstream.dim() != 1 || upstream.size(0) != p.hidden.size(0))
     throw ArgumentError(cat("[head_divergence] upstream must be one gradient per row, [",
                             p.hidden.size(0), "]; got ", shown(upstream)));
