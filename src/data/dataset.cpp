@@ -1,5 +1,6 @@
 #include "luce/data/dataset.h"
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 
@@ -12,27 +13,43 @@ namespace luce {
 namespace {
 
 constexpr size_t kReasons = 20;
-constexpr std::array<RowType, 4> kTypes = {RowType::preference, RowType::text,
-                                           RowType::prompt_completion, RowType::input_ids};
-constexpr std::array<const char*, 6> kColumns = {"prompt",     "chosen", "rejected",
-                                                 "completion", "text",   "input_ids"};
+constexpr std::array kTypes = {RowType::preference,
+                               RowType::unpaired,
+                               RowType::scored,
+                               RowType::ranked,
+                               RowType::stepwise,
+                               RowType::text,
+                               RowType::prompt_completion,
+                               RowType::input_ids};
+constexpr std::array kColumns = {
+    "prompt", "chosen", "rejected",    "reference", "margin", "rating", "rater", "completion",
+    "label",  "score",  "completions", "ranks",     "scores", "labels", "text",  "input_ids"};
+
+void check_choice(const char* option, const std::string& value,
+                  const std::vector<std::string>& choices) {
+  std::string list;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    if (value == choices[i]) return;
+    list += cat(i == 0 ? "" : i + 1 < choices.size() ? ", " : " or ", choices[i]);
+  }
+  throw UsageError(cat(option, " is \"", value, "\", expected ", list));
+}
 
 void check_options(const DatasetOptions& options) {
   if (options.max_length < 2 || options.max_length > INT32_MAX)
     throw UsageError(cat("data.max_length is ", options.max_length, ", expected 2 or more"));
-  bool known = options.type == "auto";
-  for (const RowType type : kTypes) known = known || options.type == name_of(type);
-  if (!known)
-    throw UsageError(cat("data.type is \"", options.type,
-                         "\", expected auto, preference, text, prompt_completion or input_ids"));
+  std::vector<std::string> types = {"auto"};
+  for (const RowType type : kTypes) types.push_back(name_of(type));
+  check_choice("data.type", options.type, types);
+  check_choice("data.ratings", options.ratings, {"ignore", "margin", "wide_margin", "label"});
+  check_choice("data.ties", options.ties, {"drop", "half"});
   for (const auto& [ours, theirs] : options.column_map) {
-    bool is_column = false;
-    for (const char* column : kColumns) is_column = is_column || ours == column;
-    if (!is_column)
-      throw UsageError(cat(
-          "data.column_map: \"", ours,
-          "\" is no column that is read; write the name that Luce reads "
-          "(prompt, chosen, rejected, completion, text, input_ids) first, the file's name second"));
+    if (std::find(kColumns.begin(), kColumns.end(), ours) != kColumns.end()) continue;
+    std::string list;
+    for (const char* column : kColumns) list += cat(list.empty() ? "" : ", ", column);
+    throw UsageError(cat("data.column_map: \"", ours,
+                         "\" is no column that is read; write the name that Luce reads (", list,
+                         ") first, the file's name second"));
   }
 }
 
@@ -75,15 +92,16 @@ class Loader {
             "read by this version: write the rows as the text that the template makes of them"));
       if (!has_type_) detect(row);
       std::string problem;
+      RowTexts texts;
       RowTokens tokens;
       try {
-        tokens = tokenize_row(read_row(row.value, dataset_.type, options_), dataset_.type,
-                              tokenizer_, options_);
+        texts = read_row(row.value, dataset_.type, options_);
+        tokens = tokenize_row(texts, dataset_.type, tokenizer_, options_);
       } catch (const DataError& failure) {
         problem = failure.what();
       }
       if (problem.empty())
-        add(row.number, std::move(tokens));
+        add(row.number, texts, std::move(tokens));
       else
         drop(row.number, problem);
     }
@@ -117,11 +135,16 @@ class Loader {
     throw DataError(
         cat(reader_.where(row.number), ": rows of no known type: the keys are ",
             keys.empty() ? "none" : keys,
-            "; expected \"chosen\" and \"rejected\", \"prompt\" and \"completion\", \"text\", or "
-            "\"input_ids\" (data.column_map renames columns)"));
+            "; expected \"chosen\" and \"rejected\", \"prompt\" and \"completion\" (perhaps with "
+            "\"label\" or \"score\"), \"prompt\" and \"completions\" with \"ranks\", \"scores\" or "
+            "\"labels\", \"text\", or \"input_ids\" (data.column_map renames columns)"));
   }
 
-  void add(int64_t number, RowTokens tokens) {
+  void add(int64_t number, const RowTexts& texts, RowTokens tokens) {
+    if (texts.tied && options_.ties == "drop") {
+      ++report_.tied;
+      return;
+    }
     if (tokens.fate == RowTokens::Fate::too_long) {
       ++report_.too_long;
       return;
@@ -140,10 +163,20 @@ class Loader {
     }
     report_.truncated += tokens.truncated;
     const auto& completions = tokens.example.completions;
-    report_.equal_pairs += completions.size() == 2 && completions[0] == completions[1];
+    report_.equal_pairs += dataset_.type == RowType::preference && completions[0] == completions[1];
+    report_.rated += texts.rated;
+    report_.swapped += texts.swapped;
+    report_.tied += texts.tied;
     ++report_.kept;
     tokens.example.row = number;
+    if (texts.rater) tokens.example.rater = rater_of(*texts.rater);
     dataset_.examples.push_back(std::move(tokens.example));
+  }
+
+  int64_t rater_of(const std::string& name) {
+    const auto [place, is_new] = raters_.try_emplace(name, dataset_.raters.size());
+    if (is_new) dataset_.raters.push_back(name);
+    return place->second;
   }
 
   void drop(int64_t number, const std::string& problem) {
@@ -161,9 +194,13 @@ class Loader {
                           percent(r.bad, r.rows),
                           "; more than 1 % stops):", join(r.first_reasons)));
     if (r.kept == 0)
-      throw DataError(cat(r.file, ": none of its ", r.rows, " rows is left: ", r.too_long,
-                          " with a prompt of max_length (", options_.max_length,
-                          ") tokens or more, ", r.empty, " with an empty answer, ", r.bad, " bad"));
+      throw DataError(cat(
+          r.file, ": none of its ", r.rows, " rows is left: ", r.too_long,
+          r.type == RowType::stepwise ? " whose prompt and first step do not fit in max_length ("
+                                      : " with a prompt of max_length (",
+          options_.max_length, r.type == RowType::stepwise ? ") tokens, " : ") tokens or more, ",
+          r.empty, " with an empty answer, ", r.bad, " bad",
+          r.tied > 0 ? cat(", ", r.tied, " tied") : ""));
   }
 
   JsonlReader reader_;
@@ -172,6 +209,7 @@ class Loader {
   Dataset dataset_;
   DatasetReport& report_ = dataset_.report;
   bool has_type_ = false;
+  std::map<std::string, int64_t> raters_;  // name → index
 };
 
 }  // namespace
@@ -180,6 +218,14 @@ std::string name_of(RowType type) {
   switch (type) {
     case RowType::preference:
       return "preference";
+    case RowType::unpaired:
+      return "unpaired";
+    case RowType::scored:
+      return "scored";
+    case RowType::ranked:
+      return "ranked";
+    case RowType::stepwise:
+      return "stepwise";
     case RowType::text:
       return "text";
     case RowType::prompt_completion:
@@ -197,17 +243,44 @@ std::string describe(const DatasetReport& report) {
       if (count > 0) out += cat(out.empty() ? " (" : ", ", count, " ", what);
     return out.empty() ? out : out + ")";
   };
+  // What is neither kept nor dropped for another reason is a tie.
+  const int64_t dropped = report.rows - report.kept;
+  const int64_t dropped_ties = dropped - report.bad - report.too_long - report.empty;
   std::string out = cat(report.file, ": ", report.rows, " ", name_of(report.type), " rows",
                         report.detected ? " (by their keys)" : "", ", ", report.kept, " kept",
                         list({{report.truncated, "cut at max_length"},
                               {report.boundary, "with a prompt that does not end on a token"},
-                              {report.equal_pairs, "with two equal answers"}}));
-  const int64_t dropped = report.bad + report.too_long + report.empty;
+                              {report.equal_pairs, "with two equal answers"},
+                              {report.rated, "rated, which data.ratings ignores"},
+                              {report.swapped, "swapped by their rating"},
+                              {report.tied - dropped_ties, "tied"}}));
   out += cat(", ", dropped, " dropped",
              list({{report.bad, "bad"},
-                   {report.too_long, "with a prompt of max_length or more"},
-                   {report.empty, "with an empty answer"}}));
+                   {report.too_long, report.type == RowType::stepwise
+                                         ? "whose prompt and first step do not fit in max_length"
+                                         : "with a prompt of max_length or more"},
+                   {report.empty, "with an empty answer"},
+                   {dropped_ties, "tied"}}));
   return out + (report.from_cache ? ", from the cache" : "");
+}
+
+Dataset group_by_prompt(Dataset dataset) {
+  if (dataset.type != RowType::scored) return dataset;
+  std::vector<Example> groups;
+  std::map<std::vector<int64_t>, size_t> places;  // prompt → index into groups
+  for (auto& example : dataset.examples) {
+    const auto [place, is_new] = places.try_emplace(example.prompt, groups.size());
+    if (is_new) {
+      groups.push_back(std::move(example));
+      continue;
+    }
+    Example& group = groups[place->second];
+    group.completions.push_back(std::move(example.completions.front()));
+    group.roles.push_back(Role::ranked);
+    group.scores.push_back(example.scores.front());
+  }
+  dataset.examples = std::move(groups);
+  return dataset;
 }
 
 Dataset load_dataset(const std::filesystem::path& file, const Tokenizer* tokenizer,

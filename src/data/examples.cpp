@@ -1,29 +1,16 @@
 #include "luce/data/examples.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "luce/base/error.h"
+#include "luce/data/judgements.h"
 
 namespace luce {
 namespace {
 
-/// The value of a column under the name that the file has for it; a null counts as absent.
-const Json* column(const Json& row, const std::string& name, const DatasetOptions& options) {
-  const auto renamed = options.column_map.find(name);
-  const auto it = row.find(renamed == options.column_map.end() ? name : renamed->second);
-  return it == row.end() || it->is_null() ? nullptr : &*it;
-}
-
-bool has(const Json& row, const char* name, const DatasetOptions& options) {
-  return column(row, name, options) != nullptr;
-}
-
-std::string quoted(const std::string& name, const DatasetOptions& options) {
-  const auto renamed = options.column_map.find(name);
-  return cat('"', renamed == options.column_map.end() ? name : renamed->second, '"');
-}
-
-std::string kind(const Json& value) {
+std::string type_of(const Json& value) {
+  if (value.is_null()) return "null";
   if (value.is_boolean()) return "true or false";
   if (value.is_number()) return "a number";
   if (value.is_array()) return "a list";
@@ -31,36 +18,82 @@ std::string kind(const Json& value) {
   return "a string";
 }
 
-const Json& needed(const Json& row, const std::string& name, const DatasetOptions& options) {
-  const Json* value = column(row, name, options);
-  if (value == nullptr) throw DataError(cat(quoted(name, options), " is missing"));
+std::optional<std::string> text_in(const Json& value) {
+  if (!value.is_string()) return std::nullopt;
+  return value.get<std::string>();
+}
+
+std::optional<std::string> name_in(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_number() || value.get<double>() != std::floor(value.get<double>()))
+    return std::nullopt;
+  return value.dump();
+}
+
+std::optional<double> number_in(const Json& value) {
+  if (!value.is_number()) return std::nullopt;
+  return value.get<double>();
+}
+
+std::optional<bool> flag_in(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value != 0 && value != 1) return std::nullopt;
+  return value == 1;
+}
+
+std::optional<int64_t> token_id_in(const Json& value) {
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > INT32_MAX) return std::nullopt;
+  return value.get<int64_t>();
+}
+
+/// A kind of value: how it is read, nothing where it cannot be, and its name in errors.
+template <class T>
+struct Kind {
+  std::optional<T> (*read)(const Json&);
+  const char *one, *many;
+  bool numeric = true;  // a number is of the right type, so an error shows which one it is
+};
+
+constexpr Kind<std::string> kText = {text_in, "a string", "strings", /*numeric=*/false};
+constexpr Kind<std::string> kName = {name_in, "a string or a whole number",
+                                     "strings or whole numbers"};
+constexpr Kind<double> kNumber = {number_in, "a number", "numbers"};
+constexpr Kind<bool> kFlag = {flag_in, "true, false, 1 or 0", "true, false, 1 or 0"};
+constexpr Kind<int64_t> kTokenId = {token_id_in, "a token id", "token ids"};
+
+const Json& needed(const Columns& row, const std::string& column) {
+  const Json* value = row.find(column);
+  if (value == nullptr) throw DataError(cat(row.quoted(column), " is missing"));
   return *value;
 }
 
-std::string text_of(const Json& row, const std::string& name, const DatasetOptions& options) {
-  const Json& value = needed(row, name, options);
-  if (!value.is_string())
-    throw DataError(cat(quoted(name, options), " is ", kind(value), ", expected a string"));
-  const auto& text = value.get_ref<const std::string&>();
-  if (text.find('\0') != std::string::npos)
-    throw DataError(cat(quoted(name, options), " holds a NUL character"));
-  return text;
+template <class T>
+std::string shown(const Json& value, const Kind<T>& kind) {
+  return kind.numeric && value.is_number() ? value.dump() : type_of(value);
 }
 
-std::vector<int64_t> ids_of(const Json& row, const DatasetOptions& options) {
-  const Json& value = needed(row, "input_ids", options);
-  if (!value.is_array())
+template <class T>
+T one_of(const Columns& row, const std::string& column, const Kind<T>& kind) {
+  const Json& value = needed(row, column);
+  if (auto read = kind.read(value)) return *std::move(read);
+  throw DataError(cat(row.quoted(column), " is ", shown(value, kind), ", expected ", kind.one));
+}
+
+template <class T>
+std::vector<T> list_of(const Columns& row, const std::string& column, const Kind<T>& kind) {
+  const Json& values = needed(row, column);
+  if (!values.is_array())
     throw DataError(
-        cat(quoted("input_ids", options), " is ", kind(value), ", expected a list of token ids"));
-  std::vector<int64_t> ids;
-  for (const auto& id : value) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX)
-      throw DataError(cat(quoted("input_ids", options), " holds ",
-                          id.is_number() ? id.dump() : kind(id), " at place ", ids.size(),
-                          ", expected a token id"));
-    ids.push_back(id.get<int64_t>());
+        cat(row.quoted(column), " is ", type_of(values), ", expected a list of ", kind.many));
+  std::vector<T> out;
+  for (const auto& value : values) {
+    auto read = kind.read(value);
+    if (!read)
+      throw DataError(cat(row.quoted(column), " holds ", shown(value, kind), " at place ",
+                          out.size(), ", expected ", kind.one));
+    out.push_back(*std::move(read));
   }
-  return ids;
+  return out;
 }
 
 size_t common_prefix(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
@@ -68,7 +101,97 @@ size_t common_prefix(const std::vector<int64_t>& a, const std::vector<int64_t>& 
                              a.begin());
 }
 
+/// Prompt and steps on their own, a newline's tokens behind each step, EOS behind the last one. A
+/// step that does not fit wholly is cut off with all that follow it.
+RowTokens tokenize_steps(const RowTexts& texts, const Tokenizer& tokenizer,
+                         const DatasetOptions& options) {
+  const auto separator = tokenizer.encode("\n", false);
+  const auto eos = tokenizer.encode(options.add_eos ? tokenizer.eos_text() : "", false);
+  auto whole = tokenizer.encode(texts.prompt, tokenizer.add_bos(), options.max_length);
+  const auto prompt = std::max<int64_t>(static_cast<int64_t>(whole.size()), 1);
+  RowTokens out;
+  std::vector<StepLabel> steps;
+  for (size_t i = 0; i < texts.completions.size(); ++i) {
+    auto ids = tokenizer.encode(texts.completions[i], false, options.max_length + 1);
+    ids.insert(ids.end(), separator.begin(), separator.end());
+    if (i + 1 == texts.completions.size()) ids.insert(ids.end(), eos.begin(), eos.end());
+    out.truncated = whole.size() + ids.size() > static_cast<size_t>(options.max_length);
+    if (out.truncated) break;
+    whole.insert(whole.end(), ids.begin(), ids.end());
+    const int64_t end = static_cast<int64_t>(whole.size()) - prompt;
+    if (end <= (steps.empty() ? 0 : steps.back().end)) out.fate = RowTokens::Fate::empty;
+    steps.push_back({.end = end, .right = texts.judged.steps[i].right});
+  }
+  if (steps.empty()) out.fate = RowTokens::Fate::too_long;
+  if (out.fate != RowTokens::Fate::kept) return out;
+
+  out.example = texts.judged;
+  out.example.steps = std::move(steps);
+  out.example.prompt.assign(whole.begin(), whole.begin() + prompt);
+  out.example.completions = {{whole.begin() + prompt, whole.end()}};
+  return out;
+}
+
+/// Takes the prompt that chosen and rejected share off all answers.
+void split_prompt(const Columns& row, RowTexts& out) {
+  const size_t length = shared_prompt(out.completions[0], out.completions[1]);
+  out.prompt = out.completions[0].substr(0, length);
+  for (auto& completion : out.completions) {
+    if (completion.compare(0, length, out.prompt) != 0)
+      throw DataError(cat(row.quoted("reference"), " does not start with the prompt that ",
+                          row.quoted("chosen"), " and ", row.quoted("rejected"),
+                          " share; write the prompt as ", row.quoted("prompt")));
+    completion.erase(0, length);
+  }
+}
+
+void check_nul(const Columns& row, const std::string& column, const std::string& text) {
+  if (text.find('\0') != std::string::npos)
+    throw DataError(cat(row.quoted(column), " holds a NUL character"));
+}
+
 }  // namespace
+
+const Json* Columns::find(const std::string& column) const {
+  const auto renamed = names_.find(column);
+  const auto it = row_.find(renamed == names_.end() ? column : renamed->second);
+  return it == row_.end() || it->is_null() ? nullptr : &*it;
+}
+
+std::string Columns::quoted(const std::string& column) const {
+  const auto renamed = names_.find(column);
+  return cat('"', renamed == names_.end() ? column : renamed->second, '"');
+}
+
+std::string Columns::text(const std::string& column) const {
+  std::string text = one_of(*this, column, kText);
+  check_nul(*this, column, text);
+  return text;
+}
+
+std::vector<std::string> Columns::texts(const std::string& column) const {
+  auto texts = list_of(*this, column, kText);
+  for (const auto& text : texts) check_nul(*this, column, text);
+  return texts;
+}
+
+std::string Columns::name(const std::string& column) const { return one_of(*this, column, kName); }
+
+double Columns::number(const std::string& column) const { return one_of(*this, column, kNumber); }
+
+std::vector<double> Columns::numbers(const std::string& column) const {
+  return list_of(*this, column, kNumber);
+}
+
+bool Columns::flag(const std::string& column) const { return one_of(*this, column, kFlag); }
+
+std::vector<bool> Columns::flags(const std::string& column) const {
+  return list_of(*this, column, kFlag);
+}
+
+std::vector<int64_t> Columns::token_ids(const std::string& column) const {
+  return list_of(*this, column, kTokenId);
+}
 
 size_t shared_prompt(std::string_view chosen, std::string_view rejected) {
   size_t same = static_cast<size_t>(
@@ -81,53 +204,73 @@ size_t shared_prompt(std::string_view chosen, std::string_view rejected) {
 }
 
 std::optional<RowType> detect_type(const Json& row, const DatasetOptions& options) {
-  if (has(row, "chosen", options) && has(row, "rejected", options)) return RowType::preference;
-  if (has(row, "input_ids", options)) return RowType::input_ids;
-  if (has(row, "prompt", options) && has(row, "completion", options))
-    return RowType::prompt_completion;
-  if (has(row, "text", options)) return RowType::text;
+  const Columns columns(row, options);
+  const auto has = [&](const char* column) { return columns.has(column); };
+  if (has("chosen") && has("rejected")) return RowType::preference;
+  if (has("completions") && has("labels")) return RowType::stepwise;
+  if (has("completions") && (has("ranks") || has("scores"))) return RowType::ranked;
+  const bool answered = has("prompt") && has("completion");
+  if (answered && has("label")) return RowType::unpaired;
+  if (answered && has("score")) return RowType::scored;
+  if (has("input_ids")) return RowType::input_ids;
+  if (answered) return RowType::prompt_completion;
+  if (has("text")) return RowType::text;
   return std::nullopt;
 }
 
 bool is_conversational(const Json& row, const DatasetOptions& options) {
-  for (const char* name :
-       {"prompt", "chosen", "rejected", "completion", "messages", "conversations"}) {
-    const Json* value = column(row, name, options);
-    if (value != nullptr && value->is_array() && !value->empty() && value->front().is_object())
-      return true;
+  const Columns columns(row, options);
+  for (const char* name : {"prompt", "chosen", "rejected", "reference", "completion", "completions",
+                           "messages", "conversations"}) {
+    const Json* value = columns.find(name);
+    // A list of messages, or a list of such lists.
+    bool in_list = false;
+    while (value != nullptr && value->is_array() && !value->empty()) {
+      value = &value->front();
+      in_list = true;
+    }
+    if (in_list && value->is_object()) return true;
   }
   return false;
 }
 
 RowTexts read_row(const Json& row, RowType type, const DatasetOptions& options) {
+  const Columns columns(row, options);
   RowTexts out;
   switch (type) {
     case RowType::preference:
-      out.completions = {text_of(row, "chosen", options), text_of(row, "rejected", options)};
-      if (has(row, "prompt", options)) {
-        out.prompt = text_of(row, "prompt", options);
-      } else {
-        const size_t length = shared_prompt(out.completions[0], out.completions[1]);
-        out.prompt = out.completions[0].substr(0, length);
-        for (auto& completion : out.completions) completion.erase(0, length);
-      }
+      out.completions = {columns.text("chosen"), columns.text("rejected")};
+      if (columns.has("reference")) out.completions.push_back(columns.text("reference"));
+      if (columns.has("prompt"))
+        out.prompt = columns.text("prompt");
+      else
+        split_prompt(columns, out);
       break;
+    case RowType::unpaired:
+    case RowType::scored:
     case RowType::prompt_completion:
-      out.prompt = text_of(row, "prompt", options);
-      out.completions = {text_of(row, "completion", options)};
+      out.prompt = columns.text("prompt");
+      out.completions = {columns.text("completion")};
+      break;
+    case RowType::ranked:
+    case RowType::stepwise:
+      out.prompt = columns.text("prompt");
+      out.completions = columns.texts("completions");
       break;
     case RowType::text:
-      out.completions = {text_of(row, "text", options)};
+      out.completions = {columns.text("text")};
       break;
     case RowType::input_ids:
-      out.ids = ids_of(row, options);
+      out.ids = columns.token_ids("input_ids");
       break;
   }
+  read_judgements(columns, type, options, out);
   return out;
 }
 
 RowTokens tokenize_row(const RowTexts& texts, RowType type, const Tokenizer* tokenizer,
                        const DatasetOptions& options) {
+  if (type == RowType::stepwise) return tokenize_steps(texts, *tokenizer, options);
   const auto max_length = static_cast<size_t>(options.max_length);
   // One token more than is kept shows whether a text is longer; no more is worth encoding.
   const auto encode = [&](const std::string& text) {
@@ -151,8 +294,9 @@ RowTokens tokenize_row(const RowTexts& texts, RowType type, const Tokenizer* tok
 
   RowTokens out;
   size_t prompt = 0;
-  if (type == RowType::preference ||
-      (type == RowType::prompt_completion && options.completion_only_loss)) {
+  const bool one_text = type == RowType::text || type == RowType::input_ids ||
+                        (type == RowType::prompt_completion && !options.completion_only_loss);
+  if (!one_text) {
     const auto ids = encode(texts.prompt);
     prompt = ids.size();
     for (const auto& whole : wholes) prompt = std::min(prompt, common_prefix(ids, whole));
@@ -172,6 +316,7 @@ RowTokens tokenize_row(const RowTexts& texts, RowType type, const Tokenizer* tok
   if (prompt >= max_length) out.fate = RowTokens::Fate::too_long;
   if (out.fate != RowTokens::Fate::kept) return out;
 
+  out.example = texts.judged;
   out.example.prompt.assign(wholes[0].begin(), wholes[0].begin() + static_cast<int64_t>(prompt));
   for (auto& whole : wholes) {
     out.truncated = out.truncated || whole.size() > max_length;

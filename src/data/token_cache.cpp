@@ -1,5 +1,7 @@
 #include "luce/data/token_cache.h"
 
+#include <cstring>
+
 #include "luce/base/error.h"
 #include "luce/base/file.h"
 #include "luce/base/log.h"
@@ -8,8 +10,8 @@ namespace luce {
 namespace {
 namespace fs = std::filesystem;
 
-// Magic, key, numbers as varints, and the hash of all of it.
-constexpr std::string_view kMagic = "LUCETOK1";
+// Magic, key, whole numbers as varints, others as their 8 bytes, and the hash of all of it.
+constexpr std::string_view kMagic = "LUCETOK2";
 
 std::string_view view(const Digest& digest) {
   return {reinterpret_cast<const char*>(digest.data()), digest.size()};
@@ -25,17 +27,28 @@ void transfer(Archive& archive, Data& data) {
   auto& report = data.report;
   archive.text(report.file);
   archive.number(data.type);
-  for (auto* count : {&report.rows, &report.kept, &report.bad, &report.too_long, &report.empty,
-                      &report.truncated, &report.boundary, &report.equal_pairs})
+  for (auto* count :
+       {&report.rows, &report.kept, &report.bad, &report.too_long, &report.empty, &report.truncated,
+        &report.boundary, &report.equal_pairs, &report.rated, &report.swapped, &report.tied})
     archive.number(*count);
   archive.number(report.detected);
   archive.list(report.first_reasons, [&](auto& reason) { archive.text(reason); });
   archive.list(report.first_boundary, [&](auto& row) { archive.number(row); });
+  archive.list(data.raters, [&](auto& name) { archive.text(name); });
   archive.list(data.examples, [&](auto& example) {
     archive.number(example.row);
     archive.list(example.prompt, [&](auto& id) { archive.number(id); });
     archive.list(example.completions,
                  [&](auto& ids) { archive.list(ids, [&](auto& id) { archive.number(id); }); });
+    archive.list(example.roles, [&](auto& role) { archive.number(role); });
+    archive.real(example.margin);
+    archive.real(example.preference);
+    archive.number(example.rater);
+    archive.list(example.scores, [&](auto& score) { archive.real(score); });
+    archive.list(example.steps, [&](auto& step) {
+      archive.number(step.end);
+      archive.number(step.right);
+    });
   });
 }
 
@@ -48,6 +61,7 @@ class Writer {
     for (; rest >= 0x80; rest >>= 7) out += static_cast<char>(rest | 0x80);
     out += static_cast<char>(rest);
   }
+  void real(double value) { out.append(reinterpret_cast<const char*>(&value), sizeof value); }
   void text(const std::string& value) {
     number(value.size());
     out += value;
@@ -65,6 +79,11 @@ class Reader {
   template <class T>
   void number(T& value) {
     value = static_cast<T>(varint());
+  }
+  void real(double& value) {
+    if (bytes_.size() < sizeof value) throw DataError("it is cut off");
+    std::memcpy(&value, bytes_.data(), sizeof value);
+    bytes_.remove_prefix(sizeof value);
   }
   void text(std::string& value) {
     const uint64_t size = length();
@@ -109,6 +128,7 @@ Digest cache_key(const fs::path& file, const Tokenizer* tokenizer, const Dataset
   hasher.field(tokenizer == nullptr ? std::string() : tokenizer->fingerprint());
   hasher.field(options.max_length).field(options.strict).field(options.completion_only_loss);
   hasher.field(options.add_eos).field(options.type);
+  hasher.field(options.ratings).field(options.ties);
   for (const auto& [ours, theirs] : options.column_map) hasher.field(ours).field(theirs);
   return hasher.digest();
 }

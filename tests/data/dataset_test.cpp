@@ -10,6 +10,7 @@
 #include "luce/base/file.h"
 #include "luce/base/json.h"
 #include "luce/data/examples.h"
+#include "luce/data/hash.h"
 
 namespace luce {
 namespace {
@@ -63,6 +64,13 @@ std::string pairs(int n) {
   for (int i = 0; i < n; ++i)
     out += cat(R"({"prompt": "fox )", i, R"(", "chosen": " good", "rejected": " bad"})", "\n");
   return out;
+}
+
+/// What a row says beside its tokens.
+Json judgements(const Example& example) {
+  Json steps = Json::array();
+  for (const auto& step : example.steps) steps.push_back({step.end, step.right});
+  return {example.roles, example.margin, example.preference, example.rater, example.scores, steps};
 }
 
 /// Examples as [row, prompt, completions …], the form of the golden file.
@@ -309,8 +317,9 @@ TEST(Dataset, StrictRefusesPromptsThatDoNotEndOnAToken) {
 
 TEST(Dataset, FilesOfNoUseAreRefusedWithASentence) {
   const std::string keys =
-      "; expected \"chosen\" and \"rejected\", \"prompt\" and \"completion\", \"text\", or "
-      "\"input_ids\" (data.column_map renames columns)";
+      "; expected \"chosen\" and \"rejected\", \"prompt\" and \"completion\" (perhaps with "
+      "\"label\" or \"score\"), \"prompt\" and \"completions\" with \"ranks\", \"scores\" or "
+      "\"labels\", \"text\", or \"input_ids\" (data.column_map renames columns)";
   EXPECT_EQ(error_for<DataError>(""), "rows.jsonl holds no rows");
   EXPECT_EQ(error_for<DataError>("{}"),
             "rows.jsonl:1: rows of no known type: the keys are none" + keys);
@@ -352,13 +361,18 @@ TEST(Dataset, BadTokenIdsAreNamed) {
 TEST(Dataset, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_EQ(error_for<UsageError>(pairs(1), {.max_length = 1}),
             "data.max_length is 1, expected 2 or more");
-  EXPECT_EQ(
-      error_for<UsageError>(pairs(1), {.type = "pairs"}),
-      "data.type is \"pairs\", expected auto, preference, text, prompt_completion or input_ids");
+  EXPECT_EQ(error_for<UsageError>(pairs(1), {.type = "pairs"}),
+            "data.type is \"pairs\", expected auto, preference, unpaired, scored, ranked, "
+            "stepwise, text, prompt_completion or input_ids");
+  EXPECT_EQ(error_for<UsageError>(pairs(1), {.ratings = "x"}),
+            "data.ratings is \"x\", expected ignore, margin, wide_margin or label");
+  EXPECT_EQ(error_for<UsageError>(pairs(1), {.ties = "keep"}),
+            "data.ties is \"keep\", expected drop or half");
   EXPECT_EQ(error_for<UsageError>(pairs(1), {.column_map = {{"question", "prompt"}}}),
             "data.column_map: \"question\" is no column that is read; write the name that Luce "
-            "reads (prompt, chosen, "
-            "rejected, completion, text, input_ids) first, the file's name second");
+            "reads (prompt, chosen, rejected, reference, margin, rating, rater, completion, label, "
+            "score, completions, ranks, scores, labels, text, input_ids) first, the file's name "
+            "second");
   EXPECT_EQ(error_for<UsageError>(pairs(1), {}, nullptr),
             "rows.jsonl: preference rows need a tokenizer, and there is none");
   const auto bare = load(R"({"eos_token": null})");
@@ -394,6 +408,21 @@ TEST(Dataset, TheReportIsOneLine) {
             "end on a token, 3 with two equal answers), 6 dropped (1 bad, 2 with a prompt of "
             "max_length or more, 3 with "
             "an empty answer), from the cache");
+  report = {.file = "pairs.jsonl", .type = RowType::preference, .rows = 9, .kept = 6};
+  report.rated = 5;
+  report.swapped = 4;
+  report.tied = 3;
+  EXPECT_EQ(describe(report),
+            "pairs.jsonl: 9 preference rows, 6 kept (5 rated, which data.ratings ignores, 4 "
+            "swapped by their rating), 3 dropped (3 tied)");
+  report.kept = 9;
+  EXPECT_EQ(describe(report),
+            "pairs.jsonl: 9 preference rows, 9 kept (5 rated, which data.ratings ignores, 4 "
+            "swapped by their rating, 3 tied), 0 dropped");
+  report = {.file = "steps.jsonl", .type = RowType::stepwise, .rows = 2, .kept = 1, .too_long = 1};
+  EXPECT_EQ(describe(report),
+            "steps.jsonl: 2 stepwise rows, 1 kept, 1 dropped (1 whose prompt and first step do not "
+            "fit in max_length)");
 }
 
 // ---- the cache of tokenized rows ----
@@ -413,6 +442,9 @@ struct Cached {
 
 void expect_same(const Dataset& a, const Dataset& b) {
   EXPECT_EQ(as_json(a.examples), as_json(b.examples));
+  for (size_t i = 0; i < a.examples.size(); ++i)
+    EXPECT_EQ(judgements(a.examples[i]), judgements(b.examples[i]));
+  EXPECT_EQ(a.raters, b.raters);
   DatasetReport x = a.report, y = b.report;
   x.from_cache = y.from_cache = false;
   EXPECT_EQ(describe(x), describe(y));
@@ -429,6 +461,39 @@ TEST(DatasetCache, ASecondRunFindsTheSameRows) {
   EXPECT_EQ(first.report.bad, 1);
   expect_same(first, second);
   EXPECT_EQ(cached.entries().size(), 1u);
+}
+
+TEST(DatasetCache, JudgementsComeBackToTheBit) {
+  Cached cached;
+  cached.options.ratings = "margin";
+  cached.options.ties = "half";
+  const auto check = [&](const std::string& rows) {
+    write_file_atomic(cached.file, rows);
+    const auto first = cached.run(), second = cached.run();
+    EXPECT_FALSE(first.report.from_cache);
+    EXPECT_TRUE(second.report.from_cache);
+    expect_same(first, second);
+    return second;
+  };
+  const std::string pair = R"({"prompt": "a", "chosen": "b", "rejected": "c", "reference": "d", )";
+  const auto pairs_back = check(pair + "\"rating\": -1, \"rater\": \"mia\"}\n" + pair +
+                                "\"rating\": 0, \"rater\": 7}\n" + pair + "\"margin\": 0.1}\n");
+  ASSERT_EQ(pairs_back.examples.size(), 3u);
+  EXPECT_EQ(judgements(pairs_back.examples[0]).dump(), "[[0,1,3],0.3333333333333333,1.0,0,[],[]]");
+  EXPECT_EQ(judgements(pairs_back.examples[1]).dump(), "[[0,1,3],0.0,0.5,1,[],[]]");
+  EXPECT_EQ(judgements(pairs_back.examples[2]).dump(), "[[0,1,3],0.1,1.0,-1,[],[]]");
+  EXPECT_EQ(pairs_back.raters, (std::vector<std::string>{"mia", "7"}));
+  EXPECT_EQ(pairs_back.report.swapped, 1);
+  EXPECT_EQ(pairs_back.report.tied, 1);
+  const auto ranked_back =
+      check(R"({"prompt": "a", "completions": ["b", "c"], "scores": [-0.1, 1e300]})");
+  EXPECT_EQ(ranked_back.examples.at(0).scores, (std::vector<double>{-0.1, 1e300}));
+  const auto steps_back =
+      check(R"({"prompt": "a", "completions": ["b", "c"], "labels": [true, false]})");
+  EXPECT_EQ(steps_back.examples.at(0).steps.size(), 2u);
+  EXPECT_FALSE(steps_back.examples.at(0).steps[1].right);
+  cached.options.ratings = "ignore";
+  EXPECT_EQ(check(pair + "\"rating\": 1}").report.rated, 1);
 }
 
 TEST(DatasetCache, TheContentCountsAndNotTheName) {
@@ -469,6 +534,12 @@ TEST(DatasetCache, EverythingThatTheRowsDependOnIsInTheKey) {
   options.column_map = {{"text", "t"}};
   EXPECT_FALSE(from_cache(options));
   options = cached.options;
+  options.ratings = "label";
+  EXPECT_FALSE(from_cache(options));
+  options = cached.options;
+  options.ties = "half";
+  EXPECT_FALSE(from_cache(options));
+  options = cached.options;
   options.strict = true;
   EXPECT_NE(error_of<DataError>([&] { from_cache(options); }), "");
   EXPECT_FALSE(from_cache(cached.options, load(R"({"add_bos_token": false})").get()));
@@ -499,6 +570,12 @@ TEST(DatasetCache, ADamagedEntryIsMadeAnewWithAWarning) {
     bad[at] = static_cast<char>(bad[at] ^ 16);
     EXPECT_EQ(warning_for(bad), "is not used and made anew: its checksum is wrong\n");
   }
+  // An entry of an older version, whole in itself.
+  std::string old = good.substr(0, good.size() - sizeof(Digest));
+  old.replace(0, 8, "LUCETOK1");
+  const Digest checksum = Hasher().bytes(old).digest();
+  old.append(checksum.begin(), checksum.end());
+  EXPECT_EQ(warning_for(old), "is not used and made anew: it belongs to other rows\n");
   // An entry of other rows under this name.
   Cached other;
   other.options.max_length = 40;
