@@ -209,7 +209,7 @@ struct DpoStep {
 
   DpoStep(const ModelOptions& options, std::unique_ptr<SequenceLoss> loss, int64_t pairs = 8) {
     const auto model = CausalLM::init(llama15m(), 1, options);
-    PreferenceTask::Frozen frozen;
+    Frozen frozen;
     frozen.model = Reference(model->clone());
     task = std::make_unique<PreferenceTask>(
         Policy(model), std::move(frozen), std::move(loss), random_rows(pairs, 124, 2, 47),

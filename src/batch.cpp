@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "luce/base/error.h"
 
 namespace luce {
@@ -71,7 +73,9 @@ Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions
       const Segment own = append(answer, answer.empty() ? 0 : answer.size() - 1, p);
       b.completions.push_back(own);
       b.parent.push_back(static_cast<int64_t>(b.prompts.size()) - 1);
-      b.role.push_back(role_of(k));
+      b.role.push_back(example->role(k));
+      b.columns.score.push_back(k < example->scores.size() ? example->scores[k] : NAN);
+      b.columns.steps.push_back(k == 0 ? example->steps : std::vector<StepLabel>());
       for (size_t j = 0; j < answer.size(); ++j) {
         targets.push_back(answer[j]);
         // The prompt's last row predicts the first token of every answer.
@@ -83,6 +87,9 @@ Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions
     }
     b.group.push_back(static_cast<int64_t>(b.completions.size()));
     b.row.push_back(example->row);
+    b.columns.margin.push_back(example->margin);
+    b.columns.preference.push_back(example->preference);
+    b.columns.rater.push_back(example->rater);
   }
   b.tokens = at::tensor(tokens, at::kLong);
   b.positions = at::tensor(positions, at::kLong);

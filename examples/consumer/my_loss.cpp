@@ -8,7 +8,7 @@
 #include <iostream>
 
 #include "luce/base/error.h"
-#include "luce/loss/loss.h"
+#include "luce/loss/pair.h"
 #include "luce/loss/registry.h"
 
 struct HingeOptions {
@@ -33,11 +33,10 @@ class Hinge : public luce::PairLoss {
 
   explicit Hinge(const Options& options) : options_(options) {}
   luce::Needs needs() const override { return {.reference = true}; }
-  luce::Tensor operator()(const luce::PairInputs& pair, luce::Metrics&) const override {
+  luce::Tensor values(const luce::PairInputs& pair, luce::Metrics&) const override {
     const auto u = pair.log_ratio();
     return at::relu(1 - options_.beta * (u.chosen - u.rejected));
   }
-  using PairLoss::operator();
 
  private:
   Options options_;

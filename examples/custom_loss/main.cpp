@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "luce/cli.h"
-#include "luce/loss/loss.h"
+#include "luce/loss/pair.h"
 
 struct HingeOptions {
   double beta = 0.1;
@@ -25,11 +25,10 @@ struct Hinge : luce::PairLoss {
   explicit Hinge(const Options& o) : beta(o.beta) {}
   luce::Needs needs() const override { return {.reference = true}; }
   double reward_scale() const override { return beta; }
-  luce::Tensor operator()(const luce::PairInputs& pair, luce::Metrics&) const override {
+  luce::Tensor values(const luce::PairInputs& pair, luce::Metrics&) const override {
     const auto u = pair.log_ratio();
     return at::relu(1 - beta * (u.chosen - u.rejected));
   }
-  using PairLoss::operator();
   double beta;
 };
 

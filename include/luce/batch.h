@@ -11,16 +11,6 @@
 
 namespace luce {
 
-/// What a completion is to its loss.
-enum class Role : uint8_t {
-  chosen,    // to be made likelier: the preferred answer, or a demonstration
-  rejected,  // the answer it was preferred to
-};
-
-/// The role of the k-th completion of an example: a pair is (chosen, rejected), a lone completion
-/// is a demonstration.
-inline Role role_of(size_t k) { return k == 0 ? Role::chosen : Role::rejected; }
-
 /// The smallest part of a step whose values a loss must see together. Chunks of logits and
 /// micro-batches are cut between such parts.
 enum class Coupling : uint8_t { token, sequence, group, step };
@@ -28,6 +18,15 @@ enum class Coupling : uint8_t { token, sequence, group, step };
 /// Rows of the flat token stream.
 struct Segment {
   int64_t begin = 0, length = 0;
+};
+
+/// What rows say of their answers beside the texts.
+struct Judgements {
+  std::vector<double> margin;                 // [Q] see Example
+  std::vector<double> preference;             // [Q]
+  std::vector<int64_t> rater;                 // [Q]
+  std::vector<double> score;                  // [C] NaN where a row has none
+  std::vector<std::vector<StepLabel>> steps;  // [C]
 };
 
 struct Batch {
@@ -43,6 +42,7 @@ struct Batch {
   std::vector<int64_t> group;  // [Q+1] group q owns completions [group[q], group[q+1]): a pair,
                                // or a lone demonstration
   std::vector<int64_t> row;    // [Q] the line of the data file behind each group
+  Judgements columns;
 
   int64_t num_targets() const { return offset.back(); }
   int64_t num_groups() const { return static_cast<int64_t>(row.size()); }

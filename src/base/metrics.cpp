@@ -1,5 +1,6 @@
 #include "luce/base/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -20,6 +21,15 @@ void Metrics::merge(const Metrics& other, std::string_view prefix) {
     name += key;
     add(name, entry.sum, entry.count);
   }
+  for (const auto& [key, values] : other.samples_)
+    for (const double value : values) sample(std::string(prefix) + key, value);
+}
+
+void Metrics::sample(std::string_view name, double value) {
+  if (std::isnan(value)) return;
+  auto at = samples_.find(name);
+  if (at == samples_.end()) at = samples_.try_emplace(std::string(name)).first;
+  at->second.push_back(value);
 }
 
 const Metrics::Entry* Metrics::find(std::string_view name) const {
@@ -52,6 +62,17 @@ std::map<std::string, double> Metrics::means() const {
   std::map<std::string, double> result;
   for (const auto& [name, entry] : entries_)
     if (entry.count != 0) result.emplace_hint(result.end(), name, entry.sum / entry.count);
+  for (const auto& [name, values] : samples_) {
+    double sum = 0;
+    for (const double value : values) sum += value;
+    result[name + "_mean"] = sum / static_cast<double>(values.size());
+    // The value that 95 % lie at or below: the nearest rank.
+    std::vector<double> sorted = values;
+    const auto rank = static_cast<size_t>(std::ceil(0.95 * static_cast<double>(sorted.size())));
+    const auto place = sorted.begin() + static_cast<std::ptrdiff_t>(std::max<size_t>(rank, 1) - 1);
+    std::nth_element(sorted.begin(), place, sorted.end());
+    result[name + "_p95"] = *place;
+  }
   return result;
 }
 

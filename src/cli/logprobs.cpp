@@ -47,7 +47,8 @@ Example read_example(const JsonRow& row, const JsonlReader& reader, const Tokeni
   };
   if (!row.problem.empty()) fail(row.problem);
   const auto type = detect_type(row.value, options);
-  if (!type || *type == RowType::preference)
+  if (!type || *type == RowType::preference || *type == RowType::ranked ||
+      *type == RowType::stepwise)
     fail("expected input_ids, prompt and completion, or text");
   if (*type != RowType::input_ids && tokenizer == nullptr)
     fail("the model's folder has no tokenizer.model, so rows must hold input_ids");

@@ -42,6 +42,12 @@ double Totals::of(Per per) const {
       return tokens;
     case Per::sequence:
       return sequences;
+    case Per::rejected_token:
+      return rejected_tokens;
+    case Per::gold_token:
+      return gold_tokens;
+    case Per::step:
+      return 1;
   }
   throw ArgumentError("[Totals] unknown kind of term");
 }
@@ -52,9 +58,13 @@ Totals totals_of(const std::vector<const Example*>& rows) {
     t.items += 1;
     for (size_t k = 0; k < row->completions.size(); ++k) {
       const auto tokens = static_cast<double>(row->completions[k].size());
+      const Role role = row->role(k);
+      if (role == Role::mismatched) continue;
       t.tokens += tokens;
-      t.sequences += 1;
-      if (role_of(k) == Role::chosen) t.chosen_tokens += tokens;
+      if (role != Role::gold) t.sequences += 1;
+      if (role == Role::chosen) t.chosen_tokens += tokens;
+      if (role == Role::rejected) t.rejected_tokens += tokens;
+      if (role == Role::gold) t.gold_tokens += tokens;
     }
   }
   return t;
@@ -67,60 +77,35 @@ Tensor GroupInputs::with_role(Role wanted) const {
   return at::tensor(out, at::kLong).to(logps.values.device());
 }
 
-Pair<Tensor> PairInputs::log_ratio() const {
-  if (!ref_logps) throw ArgumentError("[PairInputs] log_ratio needs the reference's log-probs");
-  return {logps.chosen - ref_logps->chosen, logps.rejected - ref_logps->rejected};
+std::vector<int64_t> GroupInputs::group_of() const {
+  std::vector<int64_t> out;
+  for (int64_t q = 0; q < num_groups(); ++q)
+    out.resize(static_cast<size_t>(group[static_cast<size_t>(q) + 1]), q);
+  return out;
 }
 
-Terms PairLoss::operator()(const GroupInputs& x, Metrics& metrics) const {
-  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
-  if (w.numel() != l.numel() || w.numel() + 1 != static_cast<int64_t>(x.group.size()))
-    throw ArgumentError(
-        cat("[PairLoss] every group must hold one chosen and one rejected answer; got ", w.numel(),
-            " chosen and ", l.numel(), " rejected in ", x.group.size() - 1, " groups"));
-  const auto split = [&](const Tensor& all) {
-    return Pair<Tensor>{all.index_select(0, w), all.index_select(0, l)};
-  };
-  PairInputs pair{split(x.logps.sum()), split(x.logps.mean()), split(x.logps.length()), {}, {}};
-  if (x.ref_logps) {
-    pair.ref_logps = split(x.ref_logps->sum());
-    pair.ref_mean_logps = split(x.ref_logps->mean());
-  }
-  return {{(*this)(pair, metrics), Per::item, 1}};
+Tensor SequenceLoss::rewards(const GroupInputs& x) const {
+  if (!x.ref_logps) return {};
+  return scaled(x.logps.sum() - x.ref_logps->sum(), reward_scale());
 }
 
-Needs LossMix::needs() const {
-  Needs all{.couples = Coupling::token};
-  for (const auto& part : parts_) {
-    all.reference |= part.loss->needs().reference;
-    all.couples = std::max(all.couples, part.loss->needs().couples);
-  }
-  return all;
-}
+Tensor scaled(const Tensor& values, double factor) { return factor * values.detach(); }
 
-double LossMix::reward_scale() const {
-  for (const auto& part : parts_)
-    if (part.loss->needs().reference) return part.loss->reward_scale();
-  return 1;
-}
-
-Terms LossMix::operator()(const GroupInputs& inputs, Metrics& metrics) const {
-  Terms all;
-  for (const auto& part : parts_)
-    for (Term& term : (*part.loss)(inputs, metrics)) {
-      term.weight *= part.weight;
-      all.push_back(std::move(term));
-    }
-  return all;
+void SequenceLoss::load_state(const Json& state) {
+  if (!state.is_null())
+    throw DataError(cat("the checkpoint holds the state of another loss: ", state.dump()));
 }
 
 Tensor reduce(const Terms& terms, const Totals& totals) {
   Tensor total;
   for (const auto& term : terms) {
-    const Tensor value = term.value.to(at::kDouble).sum() * (term.weight / totals.of(term.per));
+    const double divisor = totals.of(term.per);
+    if (divisor == 0) continue;  // a step without such tokens: there is nothing to add
+    const Tensor value = term.value.to(at::kDouble).sum() * (term.weight / divisor);
     total = total.defined() ? total + value : value;
   }
-  if (!total.defined()) throw ArgumentError("[reduce] a loss must return at least one term");
+  if (terms.empty()) throw ArgumentError("[reduce] a loss must return at least one term");
+  if (!total.defined()) total = at::zeros({}, at::kDouble);
   return total;
 }
 

@@ -3,8 +3,38 @@
 #include <algorithm>
 
 #include "luce/base/error.h"
+#include "luce/loss/alphapo.h"
+#include "luce/loss/aot.h"
+#include "luce/loss/aot_unpaired.h"
+#include "luce/loss/apo_down.h"
+#include "luce/loss/apo_zero.h"
+#include "luce/loss/apo_zero_unpaired.h"
+#include "luce/loss/bco.h"
+#include "luce/loss/bco_pair.h"
+#include "luce/loss/cpo.h"
+#include "luce/loss/discopop.h"
+#include "luce/loss/distillation.h"
 #include "luce/loss/dpo.h"
+#include "luce/loss/exo.h"
+#include "luce/loss/generative.h"
+#include "luce/loss/hinge.h"
+#include "luce/loss/ipo.h"
+#include "luce/loss/kto.h"
+#include "luce/loss/mix.h"
+#include "luce/loss/mixture.h"
+#include "luce/loss/nca.h"
+#include "luce/loss/orpo.h"
+#include "luce/loss/plackett_luce.h"
+#include "luce/loss/psi.h"
+#include "luce/loss/regression.h"
+#include "luce/loss/robust.h"
 #include "luce/loss/sft.h"
+#include "luce/loss/sigmoid_norm.h"
+#include "luce/loss/simpo.h"
+#include "luce/loss/slic.h"
+#include "luce/loss/sppo.h"
+#include "luce/loss/tpo.h"
+#include "luce/loss/unlikelihood.h"
 
 namespace luce {
 
@@ -12,12 +42,79 @@ Registry Registry::with_builtins() {
   Registry registry;
   registry.add<Sft>();
   registry.add<Dpo>();
+  registry.add<Ipo>();
+  registry.add<Hinge>();
+  registry.add<Slic>();
+  registry.add<Unlikelihood>();
+  registry.add<Robust>();
+  registry.add<Exo>();
+  registry.add<Nca>();
+  registry.add<BcoPair>();
+  registry.add<Sppo>();
+  registry.add<Aot>();
+  registry.add<AotUnpaired>();
+  registry.add<ApoZero>();
+  registry.add<ApoDown>();
+  registry.add<Discopop>();
+  registry.add<SigmoidNorm>();
+  registry.add<Simpo>();
+  registry.add<AlphaPo>();
+  registry.add<Cpo>();
+  registry.add<Orpo>();
+  registry.add<Tpo>();
+  registry.add<Generative>();
+  registry.add<Psi>();
+  registry.add<Kto>();
+  registry.add<ApoZeroUnpaired>();
+  registry.add<Bco>();
+  registry.add<PlackettLuce>();
+  registry.add<Regression>();
+  registry.add<Mixture>();
+  registry.add<Distillation>();
   return registry;
 }
 
 void Registry::describe_common(Schema& schema, Common& common) {
   schema.field("type", common.type, "name of the loss").required();
   schema.field("weight", common.weight, "factor of this loss in a mixture");
+}
+
+std::unique_ptr<SequenceLoss> Registry::modified(std::unique_ptr<PairLoss> loss,
+                                                 const PairModifiers& modifiers,
+                                                 const Document& document,
+                                                 const std::string& pointer) {
+  try {
+    return std::make_unique<ModifiedPairLoss>(std::move(loss), modifiers);
+  } catch (const ArgumentError& failure) {
+    throw UsageError(cat(document.where(pointer), ": loss: ", failure.what()));
+  }
+}
+
+namespace {
+
+/// A loss of pairs that is one function.
+class FunctionLoss : public PairLoss {
+ public:
+  using Value = std::function<Tensor(const PairInputs&, Metrics&)>;
+  FunctionLoss(Needs needs, Value value) : needs_(std::move(needs)), value_(std::move(value)) {}
+  Needs needs() const override { return needs_; }
+  Tensor values(const PairInputs& pair, Metrics& metrics) const override {
+    return value_(pair, metrics);
+  }
+
+ private:
+  Needs needs_;
+  Value value_;
+};
+
+struct NoOptions {};
+void describe(Schema&, NoOptions&) {}
+
+}  // namespace
+
+void Registry::add_pair_loss(LossInfo info, Needs needs, FunctionLoss::Value value) {
+  add(std::move(info), NoOptions{},
+      [=](const NoOptions&) { return std::make_unique<FunctionLoss>(needs, value); });
 }
 
 void Registry::add(LossInfo info) {
@@ -44,9 +141,9 @@ const LossInfo& Registry::find(const std::string& name, const std::string& where
   std::string known;
   for (const auto& n : names) known += (known.empty() ? "" : ", ") + n;
   const std::string near = nearest(name, names);
-  throw UsageError(cat(where, ": unknown loss \"", name, "\"",
-                       near.empty() ? "" : "; did you mean \"" + near + "\"?",
-                       near.empty() ? "; known losses: " : " Known losses: ", known));
+  throw UsageError(
+      cat(where, ": unknown loss \"", name, "\"",
+          near.empty() ? "; known losses: " + known : "; did you mean \"" + near + "\"?"));
 }
 
 namespace {
@@ -121,7 +218,11 @@ std::unique_ptr<SequenceLoss> Registry::make_loss(const Document& config,
     losses.push_back({info.make(document, at), part.second.value("weight", 1.0)});
   }
   if (losses.size() == 1 && losses.front().weight == 1.0) return std::move(losses.front().loss);
-  return std::make_unique<LossMix>(std::move(losses));
+  try {
+    return std::make_unique<LossMix>(std::move(losses));
+  } catch (const ArgumentError& failure) {
+    throw UsageError(cat(config.where(pointer), ": loss: ", failure.what()));
+  }
 }
 
 Json Registry::resolve_loss(const Document& config, const std::string& pointer) const {

@@ -4,6 +4,10 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
+#include "luce/base/error.h"
+
 namespace luce {
 
 Policy::Policy(std::shared_ptr<CausalLM> model) : model_(std::move(model)) {
@@ -59,6 +63,46 @@ Tensor Reference::hidden(const Batch& batch) const {
   const at::NoGradGuard no_grad;
   return model_->trunk(model_->embed(batch.tokens), batch.positions, batch.segments())
       .index_select(0, batch.head_rows);
+}
+
+std::vector<std::pair<std::string, Tensor>> Reference::weights() {
+  const at::NoGradGuard no_grad;
+  auto& parameters = model_->parameters();
+  if (master_.empty())
+    for (const auto& p : parameters) {
+      const Tensor work = p.work.detach();
+      master_.push_back(work.to(statistics_type(work.scalar_type())));
+    }
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (size_t i = 0; i < parameters.size(); ++i) out.emplace_back(parameters[i].name, master_[i]);
+  return out;
+}
+
+void Reference::follow(const Policy& policy, double share) {
+  const at::NoGradGuard no_grad;
+  const auto& theirs = policy.model().parameters();
+  const auto own = weights();
+  for (size_t i = 0; i < own.size(); ++i) {
+    Tensor master = own[i].second;
+    master.mul_(1 - share).add_(theirs[i].master.detach(), share);
+    Tensor work = model_->parameters()[i].work.detach();
+    if (work.scalar_type() != master.scalar_type()) work.copy_(master);
+  }
+}
+
+void Reference::set_weights(const std::vector<std::pair<std::string, Tensor>>& given) {
+  const at::NoGradGuard no_grad;
+  const auto own = weights();
+  for (size_t i = 0; i < own.size(); ++i) {
+    const auto& [name, master] = own[i];
+    const auto found = std::find_if(given.begin(), given.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
+    if (found == given.end() || found->second.sizes() != master.sizes())
+      throw DataError(cat("the checkpoint holds the weights of another reference model: \"", name,
+                          "\" is missing or of another shape"));
+    Tensor(master).copy_(found->second);
+    model_->parameters()[i].work.detach().copy_(master);
+  }
 }
 
 }  // namespace luce

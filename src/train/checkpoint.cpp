@@ -38,10 +38,26 @@ std::map<int64_t, fs::path> checkpoints(const fs::path& output_dir) {
   return out;
 }
 
+std::vector<std::pair<std::string, Tensor>> task_tensors(const fs::path& folder) {
+  std::vector<std::pair<std::string, Tensor>> out;
+  if (!fs::exists(folder / "task.safetensors")) return out;
+  const SafetensorsFile file(folder / "task.safetensors");
+  for (const TensorInfo& info : file.tensors()) {
+    const auto type = info.dtype == DType::f64 ? at::kDouble : at::kFloat;
+    if (info.dtype != DType::f64 && info.dtype != DType::f32)
+      throw DataError(
+          cat(folder.string(), "/task.safetensors: \"", info.name, "\" is neither f32 nor f64"));
+    out.emplace_back(info.name, at::empty(info.shape, type));
+    file.read(info, out.back().second.data_ptr());
+  }
+  return out;
+}
+
 }  // namespace
 
-fs::path save_checkpoint(const fs::path& output_dir, Policy& policy, AdamW& optimizer,
+fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimizer,
                          const TrainerState& state, const fs::path& model_source) {
+  Policy& policy = task.policy();
   const fs::path folder = output_dir / cat(kPrefix, state.global_step);
   write_folder_atomic(folder, [&](const fs::path& temporary) {
     policy.model().save(temporary);
@@ -60,16 +76,22 @@ fs::path save_checkpoint(const fs::path& output_dir, Policy& policy, AdamW& opti
     }
     write_safetensors(temporary / "optimizer.safetensors", data,
                       {{"format", "pt"}, {"steps", cat(optimizer.steps())}});
+    const TaskState own = task.save();
+    data.clear();
+    for (const auto& [name, tensor] : own.tensors) add(name, tensor);
+    if (!data.empty()) write_safetensors(temporary / "task.safetensors", data, {{"format", "pt"}});
     Json json = {{"global_step", state.global_step}, {"num_input_tokens_seen", state.num_tokens}};
     json["best_metric"] = state.best_metric ? Json(*state.best_metric) : Json(nullptr);
     json["best_model_checkpoint"] = state.best_checkpoint;
+    if (!own.values.is_null()) json["task"] = own.values;
     write_file_atomic(temporary / "trainer_state.json", json.dump(2) + "\n");
   });
   return folder;
 }
 
-TrainerState load_checkpoint(const fs::path& folder, Policy& policy, AdamW& optimizer) {
+TrainerState load_checkpoint(const fs::path& folder, Task& task, AdamW& optimizer) {
   const at::NoGradGuard no_grad;
+  Policy& policy = task.policy();
   const auto model = CausalLM::load(folder, policy.model().options());
   const SafetensorsFile file(folder / "optimizer.safetensors");
   for (size_t i = 0; i < policy.parameters().size(); ++i) {
@@ -107,6 +129,7 @@ TrainerState load_checkpoint(const fs::path& folder, Policy& policy, AdamW& opti
     state.best_metric = json["best_metric"].get<double>();
   state.best_checkpoint = json.value("best_model_checkpoint", "");
   optimizer.set_steps(std::atoll(steps->second.c_str()));
+  task.load({.values = json.value("task", Json(nullptr)), .tensors = task_tensors(folder)});
   return state;
 }
 

@@ -1,6 +1,7 @@
 #include "luce/train/config.h"
 
 #include "luce/base/error.h"
+#include "luce/loss/plugin.h"
 
 namespace luce {
 
@@ -24,6 +25,16 @@ void describe(Schema& s, ReferenceSection& o) {
   s.field("precompute", o.precompute,
           "compute the reference's log-probs once, keep them on disk and drop the model")
       .alias("precompute_ref_log_probs");
+  s.field("sync_steps", o.sync_steps,
+          "steps between moves of the reference towards the policy (TR-DPO); 0 keeps it")
+      .at_least(0)
+      .alias("ref_model_sync_steps");
+  s.field("mixup_alpha", o.mixup_alpha,
+          "share of the policy in such a move; sync_steps 1 and a small share is an average over "
+          "time (EMA)")
+      .above(0)
+      .at_most(1)
+      .alias("ref_model_mixup_alpha");
 }
 
 void describe(Schema& s, DataSection& o) {
@@ -34,7 +45,8 @@ void describe(Schema& s, DataSection& o) {
       .at_least(0)
       .below(1);
   s.field("type", o.type, "form of the rows")
-      .one_of({"auto", "preference", "text", "prompt_completion", "input_ids"});
+      .one_of({"auto", "preference", "unpaired", "scored", "ranked", "stepwise", "text",
+               "prompt_completion", "input_ids"});
   s.field("column_map", o.column_map, "names of columns in the file: {\"chosen\": \"better\", …}");
   s.field("max_length", o.max_length,
           "tokens of prompt and answer together; longer rows lose their end")
@@ -45,6 +57,16 @@ void describe(Schema& s, DataSection& o) {
           "folder for tokenized rows and reference log-probs; null is output_dir/cache");
   s.field("completion_only_loss", o.completion_only_loss,
           "sft on prompt/completion rows: score the completion alone");
+  s.field(
+       "ratings", o.ratings,
+       "what the rating (-2 to 2) of a pair becomes: a margin of 1 or 1/3, a wide_margin of 3 or "
+       "1, or a label that is .95, .75 or .5 sure")
+      .one_of({"ignore", "margin", "wide_margin", "label"});
+  s.field("ties", o.ties, "pairs rated 0: drop them, or count them half for either side")
+      .one_of({"drop", "half"});
+  s.field("score_mean", o.score_mean,
+          "scores are standardised with it; null takes the training rows' mean");
+  s.field("score_std", o.score_std, "the same for their standard deviation").above(0);
 }
 
 void describe(Schema& s, TrainSection& o) {
@@ -105,8 +127,40 @@ void describe(Schema& s, RunConfig& o) {
           "a loss {\"type\": …, its options}, or a list of them; sft has a default");
   s.section("train", o.train, "the optimizer and its steps");
   s.section("head", o.head, "the output layer");
+  s.field("plugins", o.plugins, "shared objects with losses of your own: [\"./libmy_loss.so\"]");
   s.field("output_dir", o.output_dir, "folder for the trained model, metrics and the report")
       .required();
+}
+
+namespace {
+
+/// Whether the reference that the config describes can serve the loss.
+template <class Fail>
+void check_reference(const RunConfig& config, const Needs& needs, const Fail& fail) {
+  const auto& reference = config.reference;
+  if (!needs.reference && (reference.path || reference.precompute || reference.sync_steps > 0))
+    fail("/reference", "this loss uses no reference model; leave \"reference\" out");
+  if (!needs.logps && !reference.path)
+    fail("/reference", "this loss learns from a teacher: name its folder in reference.path");
+  if (reference.precompute && !needs.divergences.empty())
+    fail("/reference/precompute",
+         "this loss needs the reference's whole distribution, which log-probs do not hold; leave "
+         "reference.precompute out");
+  if (reference.precompute && needs.mismatched)
+    fail("/reference/precompute",
+         "this loss scores answers under other rows' prompts, which are not known before; leave "
+         "reference.precompute out");
+  if (reference.precompute && reference.sync_steps > 0)
+    fail("/reference/sync_steps",
+         "a reference that moves cannot be computed before; leave reference.precompute out");
+}
+
+}  // namespace
+
+void load_plugins(Registry& registry, const Document& document) {
+  const auto plugins = parse_options<RunConfig>(document).plugins;
+  for (size_t i = 0; i < plugins.size(); ++i)
+    load_plugin(registry, plugins[i], document.where(cat("/plugins/", i)));
 }
 
 RunConfig parse_run_config(const Document& document, const Registry& registry) {
@@ -122,10 +176,9 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
     fail("", "task \"preference\" needs a \"loss\", for example {\"type\": \"dpo\"}");
   if (!config.loss.is_null()) {
     const auto loss = registry.make_loss(document);
-    if (config.task == "sft" && loss->needs().reference)
-      fail("/loss", "task \"sft\" has no reference model; this loss needs task \"preference\"");
-    if (!loss->needs().reference && (config.reference.path || config.reference.precompute))
-      fail("/reference", "this loss uses no reference model; leave \"reference\" out");
+    if (config.task == "sft" && loss->rows() != Rows::any)
+      fail("/loss", "this loss compares answers; it needs task \"preference\"");
+    check_reference(config, loss->needs(), fail);
   }
   const Json& chunk = config.head.chunk_mb;
   if (chunk != "auto" && !(chunk.is_number_integer() && chunk.get<int64_t>() >= 1 &&

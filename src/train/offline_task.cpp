@@ -10,6 +10,7 @@
 #include "luce/base/error.h"
 #include "luce/base/log.h"
 #include "luce/base/random.h"
+#include "train/loss_part.h"
 
 namespace luce {
 namespace {
@@ -30,6 +31,45 @@ std::vector<const Example*> pointers(const std::vector<Example>& rows) {
   return out;
 }
 
+/// The rows with another row's answer beside each of their own, each answer taking the place of the
+/// one before it (KTO, arXiv:2402.01306 §4.1); what is longer than max_length loses its end.
+std::vector<Example> with_mismatched(const std::vector<const Example*>& rows, int64_t max_length) {
+  std::vector<const std::vector<int64_t>*> answers;
+  const auto judged = [](const Example& row, size_t k) { return row.role(k) != Role::gold; };
+  for (const Example* row : rows)
+    for (size_t k = 0; k < row->completions.size(); ++k)
+      if (judged(*row, k)) answers.push_back(&row->completions[k]);
+  std::vector<Example> out;
+  size_t next = answers.size() - 1;  // the last answer goes to the first row
+  for (const Example* row : rows) {
+    Example wide = *row;
+    wide.roles.clear();
+    for (size_t k = 0; k < row->completions.size(); ++k) wide.roles.push_back(row->role(k));
+    for (size_t k = 0; k < row->completions.size(); ++k) {
+      if (!judged(*row, k)) continue;
+      auto other = *answers[next];
+      const auto room = static_cast<size_t>(max_length) - row->prompt.size();
+      other.resize(std::min(other.size(), room));
+      wide.completions.push_back(std::move(other));
+      wide.roles.push_back(Role::mismatched);
+      next = (next + 1) % answers.size();
+    }
+    out.push_back(std::move(wide));
+  }
+  return out;
+}
+
+/// Of every answer the scalar weight of its ∇log π in the gradient: positive where the loss raises
+/// a chosen answer or lowers a rejected one.
+void record_weights(const GroupInputs& x, const Tensor& d_logps, double divisor, Metrics& metrics) {
+  const Tensor w = (TokenValues{d_logps, x.logps.offset}.mean() * divisor).to(at::kCPU);
+  const double* weight = w.const_data_ptr<double>();
+  for (size_t c = 0; c < x.role.size(); ++c) {
+    if (x.role[c] == Role::chosen) metrics.sample("weights/chosen", -weight[c]);
+    if (x.role[c] == Role::rejected) metrics.sample("weights/rejected", weight[c]);
+  }
+}
+
 }  // namespace
 
 uint64_t content_key(const Example& example) {
@@ -47,14 +87,22 @@ uint64_t content_key(const Example& example) {
   return hash;
 }
 
-OfflineTask::OfflineTask(Policy policy, std::unique_ptr<SequenceLoss> loss,
+OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
                          std::vector<Example> train, std::vector<Example> eval,
                          const OfflineOptions& options)
     : policy_(std::move(policy)),
+      frozen_(std::move(frozen)),
       loss_(std::move(loss)),
       train_(std::move(train)),
       eval_(std::move(eval)),
       options_(options) {
+  const Needs needs = loss_->needs();
+  if (needs.reference && !frozen_.model && !frozen_.logps)
+    throw ArgumentError("[OfflineTask] this loss needs a reference model or its log-probs");
+  if (!needs.divergences.empty() && !frozen_.model)
+    throw ArgumentError("[OfflineTask] this loss needs the reference's distribution: a model");
+  if (needs.mismatched && needs.couples != Coupling::step)
+    throw ArgumentError("[OfflineTask] a loss of mismatched answers must couple the step");
   if (train_.empty()) throw DataError("there are no rows to train on");
   const auto& config = policy_.model().config();
   for (const auto* rows : {&train_, &eval_})
@@ -76,6 +124,7 @@ OfflineTask::OfflineTask(Policy policy, std::unique_ptr<SequenceLoss> loss,
         throw DataError(cat("row ", row.row, " holds the token id ", largest,
                             "; the model's vocabulary has ", config.vocab_size));
     }
+  loss_->check_rows(train_);
 }
 
 int64_t OfflineTask::steps_per_epoch() const {
@@ -119,53 +168,142 @@ std::vector<std::vector<const Example*>> OfflineTask::micro_batches(
   return out;
 }
 
-HeadOptions OfflineTask::head_options() {
+HeadOptions OfflineTask::head_options(const Candidates* candidates) {
   return {.chunk_bytes = options_.chunk_bytes,
           .max_chunk_bytes = options_.max_chunk_bytes,
           .entropy = true,
+          .log_sum_p2 = loss_->needs().log_sum_p2,
           .greedy_match = true,
           .mean_logit = true,
+          .candidates = candidates,
           .workspace = workspace_.get(),
           .use = &head_use_};
 }
 
-Tensor OfflineTask::exact_kl(const Tensor& hidden, const ReferenceValues& reference) const {
-  return head_divergence({hidden, policy_.model().head_weight()},
-                         {reference.hidden, reference.head_weight},
-                         {.chunk_bytes = options_.chunk_bytes, .workspace = workspace_.get()});
-}
-
-Batch OfflineTask::batch_of(const std::vector<const Example*>& rows) const {
+Batch OfflineTask::batch_of(const RowList& rows) const {
   return make_batch(rows, options_.batch).to(policy_.model().options().device);
 }
 
+OfflineTask::ReferenceValues OfflineTask::reference(const Batch& batch, const RowList& rows,
+                                                    bool with_logps) const {
+  ReferenceValues out;
+  if (!loss_->needs().reference) return out;
+  if (frozen_.logps) {
+    std::vector<float> logps;
+    for (const Example* row : rows) {
+      const auto found = frozen_.logps->find(content_key(*row));
+      if (found == frozen_.logps->end())
+        throw ArgumentError(cat("[OfflineTask] no precomputed log-probs for row ", row->row));
+      logps.insert(logps.end(), found->second.begin(), found->second.end());
+    }
+    out.logps = at::tensor(logps, at::kFloat).to(batch.targets.device());
+    return out;
+  }
+  out.hidden = frozen_.model->hidden(batch);
+  out.head_weight = frozen_.model->head_weight();
+  if (with_logps)
+    out.logps = head(out.hidden, out.head_weight, batch.targets,
+                     {.chunk_bytes = options_.chunk_bytes, .workspace = workspace_.get()})
+                    .logps;
+  return out;
+}
+
+std::optional<Candidates> OfflineTask::candidates_of(const RowList& rows,
+                                                     const Batch& batch) const {
+  if (!loss_->needs().candidates) return std::nullopt;
+  Candidates out{.offset = {0}, .ids = {}};
+  std::vector<int64_t> ids;
+  for (const Example* row : rows)
+    for (size_t k = 0; k < row->completions.size(); ++k) {
+      std::vector<std::vector<int64_t>> tokens(row->completions[k].size());
+      if (row->role(k) != Role::mismatched) loss_->candidates(*row, k, tokens);
+      for (const auto& at_token : tokens) {
+        ids.insert(ids.end(), at_token.begin(), at_token.end());
+        out.offset.push_back(static_cast<int64_t>(ids.size()));
+      }
+    }
+  if (out.offset.size() != static_cast<size_t>(batch.num_targets()) + 1)
+    throw ArgumentError(
+        "[SequenceLoss] candidates() must keep one list for each token of a completion");
+  out.ids = at::tensor(ids, at::kLong).to(batch.targets.device());
+  return out;
+}
+
+void OfflineTask::add_exact_kl(const Tensor& hidden, const ReferenceValues& reference,
+                               Metrics& metrics) const {
+  if (!reference.hidden.defined()) return;
+  const Tensor kl = head_divergence(
+      {hidden, policy_.model().head_weight()}, {reference.hidden, reference.head_weight},
+      {.chunk_bytes = options_.chunk_bytes, .workspace = workspace_.get()});
+  metrics.add("kl_data", total(kl), static_cast<double>(kl.numel()));
+}
+
+void OfflineTask::add_divergences(const Tensor& hidden, const ReferenceValues& reference,
+                                  const Totals& totals, const Tensor& d_hidden, Metrics& metrics) {
+  for (const DivergenceTerm& term : loss_->needs().divergences) {
+    if (hidden.size(0) == 0) return;
+    const LogitOptions logits{.temperature = term.temperature};
+    const HeadSide policy{hidden, policy_.model().head_weight(), logits},
+        other{reference.hidden, reference.head_weight, logits};
+    const DivergenceOptions options{.kind = term.kind,
+                                    .beta = term.beta,
+                                    .chunk_bytes = options_.chunk_bytes,
+                                    .workspace = workspace_.get()};
+    const double scale = term.weight / totals.of(term.per);
+    const auto type = statistics_type(hidden.scalar_type());
+    const Tensor values = d_hidden.defined()
+                              ? head_divergence_backward(
+                                    policy, other, options,
+                                    at::full({hidden.size(0)}, scale, hidden.options().dtype(type)),
+                                    d_hidden, policy_.head_gradient())
+                              : head_divergence(policy, other, options);
+    const double sum = total(values);
+    if (!std::isfinite(sum))
+      throw SanityError(
+          "the divergence from the reference is not finite; the model was not "
+          "updated. A lower learning rate may help");
+    metrics.add("loss", sum * scale, 0);
+    metrics.add("divergence", sum, static_cast<double>(values.numel()));
+  }
+}
+
 void OfflineTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
-  const bool two_phases = loss_->needs().couples == Coupling::step;
+  const Needs needs = loss_->needs();
+  const bool two_phases = needs.couples == Coupling::step;
   if (two_phases && index == 0) seeds_ = step_gradients(step, metrics);
   const auto& rows = step.micro_batches[index];
   const Batch batch = batch_of(rows);
-  const bool wants_kl = step.detailed && loss_->needs().reference;
-  const auto ref =
-      loss_->needs().reference && (!two_phases || wants_kl) ? reference(batch, rows) : std::nullopt;
+  ReferenceValues ref;
+  if (!two_phases || step.detailed || !needs.divergences.empty())
+    ref = reference(batch, rows, needs.logps && !two_phases);
+  const auto candidates = candidates_of(rows, batch);
+  const Candidates* wanted = candidates ? &*candidates : nullptr;
   auto pass = policy_.forward(batch);
+  const Tensor hidden = pass.hidden.detach();
   Tensor d_hidden = at::zeros_like(pass.hidden);
-  if (step.detailed && ref && ref->hidden.defined()) {
-    const Tensor kl = exact_kl(pass.hidden, *ref);
-    metrics.add("kl_data", total(kl), static_cast<double>(kl.numel()));
-  }
-  const HeadLoss fn = [&](const HeadStats& stats, Range range) {
-    if (two_phases)
-      return HeadGradients{.logps = seeds_[index].narrow(0, range.begin, range.end - range.begin)};
-    const Part part = part_of(batch, ref, stats, range);
-    return HeadGradients{.logps = gradient(part, step.totals, &step, metrics)};
+  if (step.detailed) add_exact_kl(hidden, ref, metrics);
+  add_divergences(hidden, ref, step.totals, d_hidden, metrics);
+  const auto candidate_range = [&](Range range) {
+    if (wanted == nullptr) return Range{};
+    return Range{wanted->offset[static_cast<size_t>(range.begin)],
+                 wanted->offset[static_cast<size_t>(range.end)]};
   };
-  HeadOptions options = two_phases ? HeadOptions{.chunk_bytes = options_.chunk_bytes,
-                                                 .workspace = workspace_.get(),
-                                                 .use = &head_use_}
-                                   : head_options();
-  head_backward(pass.hidden.detach(), policy_.model().head_weight(), batch.targets,
-                batch.units(two_phases ? Coupling::token : cut()), options, fn, d_hidden,
-                policy_.head_gradient());
+  const HeadLoss fn = [&](const HeadStats& stats, Range range) {
+    if (two_phases) return sliced(seeds_[index], range, candidate_range(range));
+    return gradient(part_of(batch, {ref.logps, wanted}, stats, range, cut()), step.totals, &step,
+                    metrics);
+  };
+  HeadOptions options = head_options(wanted);
+  if (two_phases) options.entropy = options.greedy_match = options.mean_logit = false;
+  if (needs.logps) {
+    head_backward(hidden, policy_.model().head_weight(), batch.targets,
+                  batch.units(two_phases ? Coupling::token : cut()), options, fn, d_hidden,
+                  policy_.head_gradient());
+  } else if (step.detailed) {
+    const HeadStats stats = head(hidden, policy_.model().head_weight(), batch.targets, options);
+    record(part_of(batch, {ref.logps, wanted}, stats, {0, batch.num_targets()}, cut()).inputs,
+           stats, metrics);
+  }
   policy_.backward(pass, d_hidden);
   metrics.add("num_tokens", static_cast<double>(batch.num_tokens), 0);
   if (step.is_first && index + 1 == step.micro_batches.size()) tell_head_use();
@@ -180,144 +318,156 @@ void OfflineTask::tell_head_use() const {
         "than that, so that their logits are computed twice; a larger head.chunk_mb avoids it");
 }
 
-OfflineTask::Part OfflineTask::part_of(const Batch& batch,
-                                       const std::optional<ReferenceValues>& ref,
-                                       const HeadStats& stats, Range range) const {
-  const auto at = [](const std::vector<int64_t>& v, int64_t i) {
-    return v[static_cast<size_t>(i)];
-  };
-  const auto& offset = batch.offset;
-  // Completions of the range: of whole groups, or of what a loss that may be cut finer sees of
-  // them. Of parts without targets, each goes with the one after it.
-  int64_t c0 = 0, c1 = static_cast<int64_t>(batch.role.size());
-  if (cut() >= Coupling::group) {
-    const auto units = batch.units();
-    const auto group_at = [&](int64_t target) {
-      return std::lower_bound(units.begin(), units.end(), target) - units.begin();
-    };
-    c0 = at(batch.group, group_at(range.begin));
-    if (range.end < offset.back()) c1 = at(batch.group, group_at(range.end));
-  } else {
-    const auto first = std::lower_bound(offset.begin(), offset.end(), range.begin);
-    c0 = first - offset.begin() - (*first > range.begin ? 1 : 0);
-    if (range.end < offset.back())
-      c1 = std::lower_bound(offset.begin(), offset.end(), range.end) - offset.begin();
-  }
-  Part out;
-  auto& inputs = out.inputs;
-  for (int64_t c = c0; c <= c1; ++c)
-    inputs.logps.offset.push_back(std::clamp(at(offset, c), range.begin, range.end) - range.begin);
-  inputs.group.push_back(0);
-  for (int64_t q = 0; q < batch.num_groups(); ++q) {
-    const int64_t begin = std::max(at(batch.group, q), c0),
-                  end = std::min(at(batch.group, q + 1), c1);
-    if (begin >= end) continue;
-    inputs.group.push_back(end - c0);
-    out.rows.push_back(at(batch.row, q));
-  }
-  inputs.role.assign(batch.role.begin() + c0, batch.role.begin() + c1);
-  inputs.logps.values = stats.logps.detach();
-  if (ref)
-    inputs.ref_logps = TokenValues{ref->logps.narrow(0, range.begin, range.end - range.begin),
-                                   inputs.logps.offset};
-  out.stats = stats;
-  return out;
-}
-
-Tensor OfflineTask::gradient(Part part, const Totals& totals, const Step* training,
-                             Metrics& metrics) const {
+HeadGradients OfflineTask::gradient(LossPart part, const Totals& totals, const Step* training,
+                                    Metrics& metrics) const {
   const bool with_gradient = training != nullptr;
   auto& inputs = part.inputs;
-  const Tensor plain = inputs.logps.values;
-  const at::AutoGradMode grad(with_gradient);
-  const Tensor leaf = plain.detach().requires_grad_(with_gradient);
-  inputs.logps.values = leaf;
-  if (training && training->is_first) check_start(inputs, part.rows);
-  const Tensor value = reduce((*loss_)(inputs, metrics), totals);
-  Tensor g;
-  if (with_gradient) g = torch::autograd::grad({value}, {leaf}, {}, {}, false, true).front();
-  if (with_gradient && !g.defined()) g = at::zeros_like(leaf);  // the loss reads none of these
-  if (!std::isfinite(value.item<double>()) || (g.defined() && !at::isfinite(g).all().item<bool>()))
+  const auto leaf_of = [&](Tensor& value) {
+    return value = value.detach().requires_grad_(with_gradient);
+  };
+  HeadGradients g;
+  double value = 0;
+  Terms terms;
+  {
+    const at::AutoGradMode grad(with_gradient);
+    std::vector<Tensor> leaves{leaf_of(inputs.logps.values)};
+    if (inputs.candidates) leaves.push_back(leaf_of(inputs.candidates->logps));
+    if (training && training->is_first) check_start(inputs, part.rows);
+    terms = (*loss_)(inputs, metrics);
+    const Tensor loss = reduce(terms, totals);
+    value = loss.item<double>();
+    if (with_gradient) {
+      std::vector<Tensor> found(leaves.size());
+      if (loss.requires_grad()) found = torch::autograd::grad({loss}, leaves, {}, {}, false, true);
+      for (size_t i = 0; i < leaves.size(); ++i)  // undefined: the loss reads none of these
+        if (!found[i].defined()) found[i] = at::zeros_like(leaves[i].detach());
+      g.logps = found[0];
+      if (inputs.candidates) g.candidate_logps = found[1];
+    }
+  }
+  const auto finite = [](const Tensor& t) {
+    return !t.defined() || at::isfinite(t).all().item<bool>();
+  };
+  if (!std::isfinite(value) || !finite(g.logps) || !finite(g.candidate_logps))
     throw SanityError(
         cat("the loss is not finite on ", named(part.rows),
             " of the data; the model was not updated. A lower learning rate or a look "
             "at these rows may help"));
-  metrics.add("loss", value.item<double>(), 0);
-  inputs.logps.values = plain;
+  metrics.add("loss", value, 0);
+  inputs.logps.values = inputs.logps.values.detach();
   record(inputs, part.stats, metrics);
+  if (with_gradient && cut() >= Coupling::sequence)
+    record_weights(inputs, g.logps, totals.of(terms.front().per), metrics);
   return g;
 }
 
-std::vector<Tensor> OfflineTask::step_gradients(const Step& step, Metrics& metrics) {
-  std::vector<Part> parts;
-  for (const auto& rows : step.micro_batches) {
-    const Batch batch = batch_of(rows);
-    const auto ref = loss_->needs().reference ? reference(batch, rows) : std::nullopt;
-    parts.push_back(
-        part_of(batch, ref, policy_.score(batch, head_options()), {0, batch.num_targets()}));
+LossPart OfflineTask::whole(const RowList& rows, Metrics* kl) {
+  const auto wide =
+      loss_->needs().mismatched ? with_mismatched(rows, max_length()) : std::vector<Example>();
+  std::vector<LossPart> parts;
+  for (const auto& some : micro_batches(wide.empty() ? rows : pointers(wide))) {
+    const Batch batch = batch_of(some);
+    const auto ref = reference(batch, some, true);
+    const auto candidates = candidates_of(some, batch);
+    const Candidates* wanted = candidates ? &*candidates : nullptr;
+    const at::NoGradGuard no_grad;
+    const auto pass = policy_.forward(batch);
+    const auto stats =
+        head(pass.hidden, policy_.model().head_weight(), batch.targets, head_options(wanted));
+    if (kl) add_exact_kl(pass.hidden, ref, *kl);
+    parts.push_back(part_of(batch, {ref.logps, wanted}, stats, {0, batch.num_targets()}, cut()));
   }
-  const Tensor all = gradient(joined(parts), step.totals, &step, metrics);
-  std::vector<Tensor> out;
-  int64_t begin = 0;
-  for (const Part& part : parts) {
-    const int64_t targets = part.inputs.logps.offset.back();
-    out.push_back(all.narrow(0, begin, targets));
-    begin += targets;
+  return joined(parts);
+}
+
+std::vector<HeadGradients> OfflineTask::step_gradients(const Step& step, Metrics& metrics) {
+  RowList rows;
+  for (const auto& some : step.micro_batches) rows.insert(rows.end(), some.begin(), some.end());
+  const LossPart all = whole(rows, nullptr);
+  loss_->observe(all.inputs);
+  HeadGradients g = gradient(all, step.totals, &step, metrics);
+  const auto& [values, offset] = all.inputs.logps;
+  std::vector<int64_t> own;  // targets of the rows' own answers
+  for (size_t c = 0; c < all.inputs.role.size(); ++c)
+    if (all.inputs.role[c] != Role::mismatched)
+      for (int64_t m = offset[c]; m < offset[c + 1]; ++m) own.push_back(m);
+  if (static_cast<int64_t>(own.size()) < offset.back())
+    g.logps = g.logps.index_select(0, at::tensor(own, at::kLong).to(g.logps.device()));
+  std::vector<HeadGradients> out;
+  Range targets, candidates;
+  const auto* offsets = all.inputs.candidates ? &all.inputs.candidates->offset : nullptr;
+  size_t before = 0;  // targets of `own` that earlier micro-batches had
+  for (const auto& some : step.micro_batches) {
+    targets.begin = targets.end;
+    candidates.begin = candidates.end;
+    for (const Example* row : some)
+      for (const auto& completion : row->completions)
+        targets.end += static_cast<int64_t>(completion.size());
+    for (; offsets && before < static_cast<size_t>(targets.end); ++before) {
+      const auto m = static_cast<size_t>(own[before]);
+      candidates.end += (*offsets)[m + 1] - (*offsets)[m];
+    }
+    out.push_back(sliced(g, targets, candidates));
   }
   return out;
 }
 
-OfflineTask::Part OfflineTask::joined(const std::vector<Part>& parts) {
-  Part out;
-  out.inputs.group = {0};
-  out.inputs.logps.offset = {0};
-  std::vector<Tensor> logps, ref_logps;
-  std::vector<HeadStats> stats;
-  for (const Part& part : parts) {
-    const auto& in = part.inputs;
-    const auto first = static_cast<int64_t>(out.inputs.role.size());
-    const int64_t target = out.inputs.logps.offset.back();
-    for (size_t i = 1; i < in.logps.offset.size(); ++i)
-      out.inputs.logps.offset.push_back(target + in.logps.offset[i]);
-    for (size_t i = 1; i < in.group.size(); ++i) out.inputs.group.push_back(first + in.group[i]);
-    out.inputs.role.insert(out.inputs.role.end(), in.role.begin(), in.role.end());
-    out.rows.insert(out.rows.end(), part.rows.begin(), part.rows.end());
-    logps.push_back(in.logps.values);
-    if (in.ref_logps) ref_logps.push_back(in.ref_logps->values);
-    stats.push_back(part.stats);
-  }
-  out.inputs.logps.values = at::cat(logps);
-  if (!ref_logps.empty())
-    out.inputs.ref_logps = TokenValues{at::cat(ref_logps), out.inputs.logps.offset};
-  out.stats = joined_stats(stats);
+void OfflineTask::after_step(int64_t done) {
+  if (options_.sync_steps > 0 && frozen_.model && done % options_.sync_steps == 0)
+    frozen_.model->follow(policy_, options_.mixup_alpha);
+}
+
+TaskState OfflineTask::save() {
+  TaskState out{.values = {{"loss", loss_->state()}}, .tensors = {}};
+  if (options_.sync_steps > 0 && frozen_.model)
+    for (const auto& [name, tensor] : frozen_.model->weights())
+      out.tensors.emplace_back("reference." + name, tensor);
+  if (out.values["loss"].is_null()) out.values = nullptr;
   return out;
+}
+
+void OfflineTask::load(const TaskState& state) {
+  loss_->load_state(state.values.is_object() ? state.values.value("loss", Json(nullptr))
+                                             : Json(nullptr));
+  if (options_.sync_steps == 0 || !frozen_.model) return;
+  auto weights = state.tensors;
+  for (auto& [name, tensor] : weights)
+    if (name.starts_with("reference.")) name.erase(0, std::string("reference.").size());
+  frozen_.model->set_weights(weights);
+}
+
+int64_t OfflineTask::max_length() const {
+  return options_.max_length > 0 ? options_.max_length
+                                 : policy_.model().config().max_position_embeddings;
 }
 
 Metrics OfflineTask::evaluate() {
   const at::NoGradGuard no_grad;
   Metrics metrics;
-  // A loss that couples the step sees all rows of an evaluation at once.
-  const bool two_phases = loss_->needs().couples == Coupling::step;
-  std::vector<Part> waiting;
   const auto all = pointers(eval_);
   const Totals totals = totals_of(all);
+  const Needs needs = loss_->needs();
+  if (needs.couples == Coupling::step) {  // it sees all rows of an evaluation at once
+    gradient(whole(all, &metrics), totals, nullptr, metrics);
+    metrics.add("loss", 0, 1);
+    return metrics;
+  }
   for (const auto& rows : micro_batches(all)) {
     const Batch batch = batch_of(rows);
-    const auto ref = loss_->needs().reference ? reference(batch, rows) : std::nullopt;
+    const auto ref = reference(batch, rows, needs.logps);
+    const auto candidates = candidates_of(rows, batch);
+    const Candidates* wanted = candidates ? &*candidates : nullptr;
     const auto pass = policy_.forward(batch);
     const auto stats =
-        head(pass.hidden, policy_.model().head_weight(), batch.targets, head_options());
-    const Part part = part_of(batch, ref, stats, {0, batch.num_targets()});
-    if (two_phases)
-      waiting.push_back(part);
-    else
+        head(pass.hidden, policy_.model().head_weight(), batch.targets, head_options(wanted));
+    const auto part = part_of(batch, {ref.logps, wanted}, stats, {0, batch.num_targets()}, cut());
+    if (needs.logps)
       gradient(part, totals, nullptr, metrics);
-    if (ref && ref->hidden.defined()) {
-      const Tensor kl = exact_kl(pass.hidden, *ref);
-      metrics.add("kl_data", total(kl), static_cast<double>(kl.numel()));
-    }
+    else
+      record(part.inputs, stats, metrics);
+    add_divergences(pass.hidden, ref, totals, {}, metrics);
+    add_exact_kl(pass.hidden, ref, metrics);
   }
-  if (!waiting.empty()) gradient(joined(waiting), totals, nullptr, metrics);
   metrics.add("loss", 0, 1);
   return metrics;
 }
@@ -328,78 +478,52 @@ void SftTask::record(const GroupInputs& x, const HeadStats& stats, Metrics& metr
   metrics.add("mean_token_accuracy", total(stats.greedy_match), tokens);
 }
 
-PreferenceTask::PreferenceTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
-                               std::vector<Example> train, std::vector<Example> eval,
-                               const OfflineOptions& options)
-    : OfflineTask(std::move(policy), std::move(loss), std::move(train), std::move(eval), options),
-      frozen_(std::move(frozen)) {
-  if (this->loss().needs().reference && !frozen_.model && !frozen_.logps)
-    throw ArgumentError("[PreferenceTask] this loss needs a reference model or its log-probs");
-}
-
-std::optional<OfflineTask::ReferenceValues> PreferenceTask::reference(
-    const Batch& batch, const std::vector<const Example*>& rows) const {
-  ReferenceValues out;
-  if (frozen_.logps) {
-    std::vector<float> logps;
-    for (const Example* row : rows) {
-      const auto found = frozen_.logps->find(content_key(*row));
-      if (found == frozen_.logps->end())
-        throw ArgumentError(cat("[PreferenceTask] no precomputed log-probs for row ", row->row));
-      logps.insert(logps.end(), found->second.begin(), found->second.end());
-    }
-    out.logps = at::tensor(logps, at::kFloat).to(batch.targets.device());
-    return out;
-  }
-  out.hidden = frozen_.model->hidden(batch);
-  out.head_weight = frozen_.model->head_weight();
-  out.logps = head(out.hidden, out.head_weight, batch.targets,
-                   {.chunk_bytes = options().chunk_bytes, .workspace = workspace()})
-                  .logps;
-  return out;
-}
-
 void PreferenceTask::record(const GroupInputs& x, const HeadStats& stats, Metrics& metrics) const {
-  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
-  const auto pairs = static_cast<double>(w.numel());
   const Tensor sums = x.logps.sum(), lengths = x.logps.length();
   const Tensor logits = TokenValues{stats.mean_logit, x.logps.offset}.sum();
-  for (const auto& [name, role] : {std::pair{"chosen", w}, std::pair{"rejected", l}}) {
-    const double tokens = total(lengths.index_select(0, role));
-    metrics.add(cat("logps/", name), total(sums.index_select(0, role)), pairs);
-    metrics.add(cat("logits/", name), total(logits.index_select(0, role)), tokens);
-    metrics.add(cat("completions/", name, "_length"), tokens, pairs);
-  }
-  metrics.add("entropy", total(stats.entropy), total(lengths));
   const Tensor hits = TokenValues{stats.greedy_match, x.logps.offset}.sum();
-  metrics.add("mean_token_accuracy", total(hits.index_select(0, w)),
-              total(lengths.index_select(0, w)));
-  if (!x.ref_logps) return;
-  const Tensor rewards = (sums - x.ref_logps->sum()) * loss().reward_scale();
-  const Tensor r_w = rewards.index_select(0, w), r_l = rewards.index_select(0, l);
-  metrics.add("rewards/chosen", total(r_w), pairs);
-  metrics.add("rewards/rejected", total(r_l), pairs);
-  metrics.add("rewards/margins", total(r_w - r_l), pairs);
-  metrics.add("rewards/accuracies", total(r_w.gt(r_l)), pairs);  // a tie counts as wrong
+  const Tensor entropy = TokenValues{stats.entropy, x.logps.offset}.sum();
+  const Tensor rewards = loss().rewards(x);
+  const auto add = [&](const std::string& name, const Tensor& values, const Tensor& of,
+                       double count) {
+    metrics.add(name, total(values.index_select(0, of)), count);
+  };
+  for (const auto& [name, role] :
+       {std::pair{"chosen", Role::chosen}, std::pair{"rejected", Role::rejected},
+        std::pair{"ranked", Role::ranked}}) {
+    const Tensor of = x.with_role(role);
+    const auto answers = static_cast<double>(of.numel());
+    if (answers == 0) continue;
+    const double tokens = total(lengths.index_select(0, of));
+    add(cat("logps/", name), sums, of, answers);
+    add(cat("logits/", name), logits, of, tokens);
+    add(cat("completions/", name, "_length"), lengths, of, answers);
+    if (rewards.defined()) add(cat("rewards/", name), rewards, of, answers);
+    add("entropy", entropy, of, tokens);
+    if (role != Role::rejected) add("mean_token_accuracy", hits, of, tokens);
+  }
+  if (!rewards.defined()) return;
+  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
+  if (w.numel() != l.numel() || w.numel() != x.num_groups()) return;  // the rows are no pairs
+  const Tensor margin = rewards.index_select(0, w) - rewards.index_select(0, l);
+  metrics.add("rewards/margins", total(margin), static_cast<double>(w.numel()));
+  metrics.add("rewards/accuracies", total(margin.gt(0)),  // a tie counts as wrong
+              static_cast<double>(w.numel()));
 }
 
-void PreferenceTask::check_start(const GroupInputs& x, const std::vector<int64_t>& rows) const {
+void OfflineTask::check_start(const GroupInputs& x, const std::vector<int64_t>& rows) const {
   if (!frozen_.is_start || !x.ref_logps) return;
   const double per_token = policy_dtype() == at::kBFloat16 ? 2e-2 : 1e-4;
-  const double beta = loss().reward_scale();
-  const Tensor gap = x.logps.sum().detach() - x.ref_logps->sum(), lengths = x.logps.length();
-  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
-  for (int64_t i = 0; i < w.numel(); ++i) {
-    const auto of = [&](const Tensor& t, const Tensor& role) {
-      return t[role[i].item<int64_t>()].item<double>();
-    };
-    const double margin = beta * (of(gap, w) - of(gap, l));
-    const double bound = beta * per_token * (of(lengths, w) + of(lengths, l));
-    if (!(std::abs(margin) <= bound))
+  const Tensor gap = (x.logps.sum().detach() - x.ref_logps->sum()).abs().to(at::kCPU);
+  const auto group_of = x.group_of();
+  for (size_t c = 0; c < x.role.size(); ++c) {
+    const double off = gap[static_cast<int64_t>(c)].item<double>();
+    const double bound = per_token * static_cast<double>(x.logps.offset[c + 1] - x.logps.offset[c]);
+    if (!(off <= bound))
       throw SanityError(
           cat("before the first update policy and reference are the same weights, so "
-              "every margin must be 0; row ",
-              rows[static_cast<size_t>(i)], " has margin ", margin,
+              "every log-ratio must be 0; an answer of row ",
+              rows[static_cast<size_t>(group_of[c])], " has one of ", off,
               ", above the rounding error of ", bound,
               ". If the reference differs on purpose, name its folder in "
               "reference.path; cached log-probs of another model are removed by "

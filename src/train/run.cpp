@@ -33,6 +33,8 @@ DatasetOptions dataset_options(const RunConfig& config) {
   o.max_length = config.data.max_length;
   o.strict = config.data.strict;
   o.completion_only_loss = config.data.completion_only_loss;
+  o.ratings = config.data.ratings;
+  o.ties = config.data.ties;
   o.type = config.data.type;
   for (const auto& [key, value] : config.data.column_map.items())
     o.column_map[key] = value.get<std::string>();
@@ -40,12 +42,95 @@ DatasetOptions dataset_options(const RunConfig& config) {
   return o;
 }
 
-void check_type(const Dataset& data, const RunConfig& config, const std::string& file) {
-  const bool pairs = data.type == RowType::preference;
-  if (pairs != (config.task == "preference"))
-    throw DataError(cat(file, ": task \"", config.task, "\" needs ",
-                        pairs ? "rows of text or of prompt and completion, and these are pairs"
-                              : "pairs (chosen, rejected), and these rows are not"));
+/// The types of rows that serve a loss.
+std::vector<RowType> types_for(Rows rows, bool is_sft) {
+  using enum RowType;
+  if (is_sft) return {text, prompt_completion, input_ids};
+  switch (rows) {
+    case Rows::pairs:
+      return {preference};
+    case Rows::labelled:
+      return {unpaired, preference};
+    case Rows::ranked:
+      return {ranked, scored, preference};
+    case Rows::scored:
+      return {scored, ranked};
+    case Rows::any:
+      break;
+  }
+  return {preference, unpaired, scored, ranked, stepwise};
+}
+
+void check_type(const Dataset& data, const RunConfig& config, Rows rows, const std::string& file) {
+  const auto types = types_for(rows, config.task == "sft");
+  if (std::find(types.begin(), types.end(), data.type) != types.end()) return;
+  std::string names;
+  for (const RowType type : types) names += (names.empty() ? "" : " or ") + name_of(type);
+  throw DataError(cat(file, ": task \"", config.task, "\" with this loss needs ", names,
+                      " rows, and these are ", name_of(data.type),
+                      " rows (data.type says how rows are read)"));
+}
+
+/// Makes of rows what the loss can use: gold answers only where it reads them, answers of one
+/// prompt together where it compares scores.
+Dataset prepared(Dataset data, const SequenceLoss& loss) {
+  if (data.type == RowType::scored && loss.rows() != Rows::any) {
+    data = group_by_prompt(std::move(data));
+    const auto lone =
+        std::erase_if(data.examples, [](const Example& row) { return row.completions.size() < 2; });
+    if (lone > 0)
+      log::warn(data.report.file, ": ", lone,
+                " prompts have one answer, with nothing to compare it to; they are left out");
+    if (data.examples.empty())
+      throw DataError(cat(data.report.file, ": no prompt has two scored answers to compare"));
+  }
+  for (Example& row : data.examples)
+    if (!loss.needs().gold && row.completions.size() == 3 && row.role(2) == Role::gold) {
+      row.completions.pop_back();
+      row.roles.pop_back();
+    }
+  return data;
+}
+
+/// Gives raters of the evaluation rows the indices that they have among the training rows.
+void align_raters(const Dataset& train, Dataset& eval) {
+  std::vector<std::string> known = train.raters;
+  for (Example& row : eval.examples) {
+    if (row.rater < 0) continue;
+    const std::string& name = eval.raters[static_cast<size_t>(row.rater)];
+    const auto at = std::find(known.begin(), known.end(), name);
+    row.rater = at - known.begin();
+    if (at == known.end()) known.push_back(name);
+  }
+  eval.raters = std::move(known);
+}
+
+/// Mean and standard deviation of all scores.
+std::pair<double, double> score_moments(const std::vector<Example>& rows) {
+  double sum = 0, squares = 0, count = 0;
+  for (const auto& row : rows)
+    for (const double score : row.scores) {
+      sum += score;
+      count += 1;
+    }
+  const double mean = sum / count;
+  for (const auto& row : rows)
+    for (const double score : row.scores) squares += (score - mean) * (score - mean);
+  return {mean, std::sqrt(squares / std::max(count - 1, 1.0))};
+}
+
+/// Gives the scores of all rows the mean 0 and the deviation 1 of the training rows; the numbers
+/// go to the config, from which they are saved.
+void standardise(std::vector<Example>& train, std::vector<Example>& eval, DataSection& data) {
+  const auto [mean, deviation] = score_moments(train);
+  if (!data.score_mean) data.score_mean = mean;
+  if (!data.score_std) data.score_std = deviation;
+  if (!(*data.score_std > 0))
+    throw DataError(cat(data.train, ": all scores are equal; there is nothing to learn from them"));
+  log::info("scores: mean ", *data.score_mean, ", standard deviation ", *data.score_std);
+  for (auto* rows : {&train, &eval})
+    for (auto& row : *rows)
+      for (double& score : row.scores) score = (score - *data.score_mean) / *data.score_std;
 }
 
 /// Moves the last share of the rows, in a seeded order, to an evaluation set.
@@ -130,6 +215,11 @@ class RunLog {
     if (!line.empty()) log::info("step ", step, ": ", line);
   }
 
+  void samples(int64_t step, const Metrics& window) {
+    for (const auto& [name, values] : window.samples())
+      events_.histogram(event_tag(name), values, step);
+  }
+
   void finish(const TrainResult& result) {
     if (bar_) bar_->finish();
     if (result.interrupted) return;
@@ -157,15 +247,19 @@ class RunLog {
 }  // namespace
 
 std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
+                                                     const SequenceLoss& loss,
                                                      const Tokenizer* tokenizer) {
-  Dataset train = load_dataset(config.data.train, tokenizer, dataset_options(config));
-  check_type(train, config, config.data.train);
-  tell(train.report);
+  const auto load = [&](const std::string& file) {
+    Dataset data = load_dataset(file, tokenizer, dataset_options(config));
+    check_type(data, config, loss.rows(), file);
+    tell(data.report);
+    return prepared(std::move(data), loss);
+  };
+  Dataset train = load(config.data.train);
   std::optional<Dataset> eval;
   if (config.data.eval) {
-    eval = load_dataset(*config.data.eval, tokenizer, dataset_options(config));
-    check_type(*eval, config, *config.data.eval);
-    tell(eval->report);
+    eval = load(*config.data.eval);
+    align_raters(train, *eval);
   } else if (config.data.eval_fraction > 0) {
     eval = held_out(train, config.data.eval_fraction, static_cast<uint64_t>(config.train.seed));
     log::info(eval->examples.size(), " rows are held out for evaluation");
@@ -174,7 +268,7 @@ std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
 }
 
 RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry) {
-  RunSetup run;
+  RunSetup run{.config = config};
   const ModelOptions model_options{
       .dtype = dtype_of(config.model.dtype, document.where("/model/dtype")),
       .device = device_of(config.model.device, document.where("/model/device")),
@@ -186,7 +280,9 @@ RunSetup set_up(const RunConfig& config, const Document& document, const Registr
             format_count(static_cast<double>(run.model->num_parameters())), " parameters, ",
             config.model.dtype, ", ", describe_device(model_options.device),
             config.model.batch_invariant ? ", batch-invariant" : "");
-  std::tie(run.train, run.eval) = load_rows(config, run.tokenizer.get());
+  auto loss =
+      config.loss.is_null() ? std::unique_ptr<SequenceLoss>(new Sft) : registry.make_loss(document);
+  std::tie(run.train, run.eval) = load_rows(config, *loss, run.tokenizer.get());
 
   OfflineOptions options{
       .batch_size = config.train.batch_size,
@@ -194,39 +290,45 @@ RunSetup set_up(const RunConfig& config, const Document& document, const Registr
       .shuffle = config.data.shuffle,
       .seed = static_cast<uint64_t>(config.train.seed),
       .batch = {.prefix_sharing = config.train.prefix_sharing},
+      .max_length = std::min(config.data.max_length, run.model->config().max_position_embeddings),
+      .sync_steps = config.reference.sync_steps,
+      .mixup_alpha = config.reference.mixup_alpha,
   };
   set_chunk(config.head.chunk_mb, model_options.device.is_cuda(), options);
-  auto loss =
-      config.loss.is_null() ? std::unique_ptr<SequenceLoss>(new Sft) : registry.make_loss(document);
   std::vector<Example> train = run.train.examples;
   std::vector<Example> eval = run.eval ? run.eval->examples : std::vector<Example>();
+  if (loss->rows() == Rows::scored) standardise(train, eval, run.config.data);
 
-  if (config.task == "preference") {
-    PreferenceTask::Frozen frozen;
-    if (loss->needs().reference) {
-      frozen.is_start = !config.reference.path;
-      std::shared_ptr<const CausalLM> reference =
-          config.reference.path ? CausalLM::load(*config.reference.path, model_options)
-                                : run.model->clone();
-      if (reference->config().vocab_size != run.model->config().vocab_size)
-        throw DataError(cat(*config.reference.path, ": the reference's vocabulary has ",
-                            reference->config().vocab_size, " entries, the policy's ",
-                            run.model->config().vocab_size));
-      if (!frozen.is_start)
-        log::info("the reference is ", *config.reference.path, ", so margins need not begin at 0");
-      if (config.reference.precompute)
-        frozen.logps = cached_logps(Reference(reference), train, eval, options,
-                                    dataset_options(config).cache_dir);
-      else
-        frozen.model = Reference(reference);
-    }
+  Frozen frozen;
+  if (loss->needs().reference) {
+    frozen.is_start = !config.reference.path;
+    std::shared_ptr<CausalLM> reference =
+        config.reference.path ? CausalLM::load(*config.reference.path, model_options)
+                              : run.model->clone();
+    if (reference->config().vocab_size != run.model->config().vocab_size)
+      throw DataError(cat(*config.reference.path, ": the reference's vocabulary has ",
+                          reference->config().vocab_size, " entries, the policy's ",
+                          run.model->config().vocab_size));
+    if (config.reference.sync_steps > 0 &&
+        reference->num_parameters() != run.model->num_parameters())
+      throw DataError(cat(*config.reference.path,
+                          ": the reference is a model of another size, so it cannot move towards "
+                          "the policy; leave reference.sync_steps out"));
+    if (!frozen.is_start)
+      log::info("the reference is ", *config.reference.path, ", so margins need not begin at 0");
+    if (config.reference.precompute)
+      frozen.logps = cached_logps(Reference(reference), train, eval, options,
+                                  dataset_options(config).cache_dir);
+    else
+      frozen.model = Reference(reference);
+  }
+  if (config.task == "preference")
     run.task =
         std::make_unique<PreferenceTask>(Policy(run.model), std::move(frozen), std::move(loss),
                                          std::move(train), std::move(eval), options);
-  } else {
-    run.task = std::make_unique<SftTask>(Policy(run.model), std::move(loss), std::move(train),
-                                         std::move(eval), options);
-  }
+  else
+    run.task = std::make_unique<SftTask>(Policy(run.model), std::move(frozen), std::move(loss),
+                                         std::move(train), std::move(eval), options);
 
   const auto& t = config.train;
   const auto per_epoch = static_cast<double>(run.task->steps_per_epoch());
@@ -261,7 +363,7 @@ TrainResult train(const RunConfig& config, const Document& document, const Regis
   const fs::path out = config.output_dir;
   make_folder(out);
   RunSetup run = set_up(config, document, registry);
-  const Json resolved_config = resolved(config, document, registry);
+  const Json resolved_config = resolved(run.config, document, registry);
   write_file_atomic(out / "luce_config.json", resolved_config.dump(2) + "\n");
 
   Trainer trainer(*run.task, run.trainer);
@@ -278,6 +380,7 @@ TrainResult train(const RunConfig& config, const Document& document, const Regis
   trainer.on_log = [&](int64_t step, double epoch, const std::map<std::string, double>& means) {
     run_log.means(step, epoch, means);
   };
+  trainer.on_samples = [&](int64_t step, const Metrics& window) { run_log.samples(step, window); };
   trainer.on_step = [&](const StepReport& report) {
     run_log.step(report);
     if (options.on_step) options.on_step(report);

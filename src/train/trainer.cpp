@@ -14,7 +14,7 @@ Trainer::Trainer(Task& task, TrainerOptions options)
       optimizer_(task_.policy().parameters(), options_.adamw) {}
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
-  state_ = load_checkpoint(checkpoint, task_.policy(), optimizer_);
+  state_ = load_checkpoint(checkpoint, task_, optimizer_);
 }
 
 double Trainer::epoch_at(int64_t step) const {
@@ -33,6 +33,7 @@ TrainResult Trainer::run() {
       auto means = window.means();
       means["num_tokens"] = state_.num_tokens;  // a running total, not a mean
       if (on_log) on_log(done, epoch_at(done), means);
+      if (on_samples) on_samples(done, window);
       window.clear();
     }
     const int64_t every = options_.eval_steps > 0 ? options_.eval_steps : task_.steps_per_epoch();
@@ -50,7 +51,7 @@ TrainResult Trainer::run() {
     const auto best = options_.output_dir / state_.best_checkpoint;
     log::info("the best model is that of ", best.string(), " (", options_.best_metric, " ",
               state_.best_metric.value_or(NAN), ")");
-    load_checkpoint(best, task_.policy(), optimizer_);
+    load_checkpoint(best, task_, optimizer_);
   }
   return result;
 }
@@ -74,6 +75,7 @@ void Trainer::one_step(int64_t step, Metrics& window) {
   }
   const double lr = options_.schedule.at(step);
   optimizer_.step(lr, clip_factor(norm, options_.max_grad_norm));
+  task_.after_step(step + 1);
 
   state_.num_tokens += metrics.sum("num_tokens");
   metrics.add("loss", 0, 1);
@@ -114,8 +116,8 @@ void Trainer::evaluate(int64_t step) {
 }
 
 void Trainer::save(int64_t step) {
-  const auto folder = save_checkpoint(options_.output_dir, task_.policy(), optimizer_, state_,
-                                      options_.model_source);
+  const auto folder =
+      save_checkpoint(options_.output_dir, task_, optimizer_, state_, options_.model_source);
   remove_old_checkpoints(options_.output_dir, options_.save_total_limit, state_.best_checkpoint);
   log::info("step ", step, ": saved ", folder.string());
 }

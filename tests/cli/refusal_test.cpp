@@ -97,20 +97,19 @@ TEST(CliRefusal, NamesTheOverrideThatCannotBeObeyed) {
 TEST(CliRefusal, RefusesATaskThatDoesNotFitItsLossOrItsRows) {
   const Workspace at;
   expect_refusal(at, {"train", at.dpo, "task=sft"}, 64,
-                 "dpo.json:18: task \"sft\" has no reference model; this loss needs task "
-                 "\"preference\"");
+                 "dpo.json:18: this loss compares answers; it needs task \"preference\"");
   expect_refusal(
       at, {"train", at.sft, "task=preference"}, 64,
       "sft.json:1: task \"preference\" needs a \"loss\", for example {\"type\": \"dpo\"}");
   const std::string texts = golden("sft_tiny.jsonl"), rows = golden("pairs_tiny.jsonl");
   expect_refusal(at, {"train", at.dpo, "data.train=" + texts}, 65,
                  texts +
-                     ": task \"preference\" needs pairs (chosen, rejected), and these rows are "
-                     "not");
+                     ": task \"preference\" with this loss needs preference rows, and these are "
+                     "prompt_completion rows (data.type says how rows are read)");
   expect_refusal(at, {"train", at.sft, "data.train=" + rows}, 65,
                  rows +
-                     ": task \"sft\" needs rows of text or of prompt and completion, and these "
-                     "are pairs");
+                     ": task \"sft\" with this loss needs text or prompt_completion or input_ids "
+                     "rows, and these are preference rows (data.type says how rows are read)");
 }
 
 TEST(CliRefusal, StopsAtBadRowsAndNamesThem) {
@@ -133,8 +132,9 @@ TEST(CliRefusal, StopsAtBadRowsAndNamesThem) {
   refuse("r.jsonl", "", 65, "r.jsonl holds no rows");
   refuse("r.jsonl", "{\"a\": 1}\n", 65,
          "r.jsonl:1: rows of no known type: the keys are \"a\"; expected \"chosen\" and "
-         "\"rejected\", \"prompt\" and \"completion\", \"text\", or \"input_ids\" "
-         "(data.column_map renames columns)");
+         "\"rejected\", \"prompt\" and \"completion\" (perhaps with \"label\" or \"score\"), "
+         "\"prompt\" and \"completions\" with \"ranks\", \"scores\" or \"labels\", \"text\", or "
+         "\"input_ids\" (data.column_map renames columns)");
   refuse("r.txt", joined(pairs(1)), 64,
          "r.txt: rows are read from .jsonl and .json files, both also with .gz");
 

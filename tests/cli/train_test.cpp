@@ -91,10 +91,13 @@ TEST(CliTrain, ADpoRunLeavesAModelThatTheOtherVerbsTake) {
   EXPECT_EQ(names(at.out()), kOutput);
   const auto lines = steps(at.out());
   ASSERT_EQ(lines.size(), 3U);
-  EXPECT_EQ(keys(lines[0]), with_common({"completions/chosen_length", "completions/rejected_length",
-                                         "kl_data", "logits/chosen", "logits/rejected",
-                                         "logps/chosen", "logps/rejected", "rewards/accuracies",
-                                         "rewards/chosen", "rewards/margins", "rewards/rejected"}));
+  EXPECT_EQ(keys(lines[0]),
+            with_common({"completions/chosen_length", "completions/rejected_length", "kl_data",
+                         "logits/chosen", "logits/rejected", "logps/chosen", "logps/rejected",
+                         "rewards/accuracies", "rewards/chosen", "rewards/margins",
+                         "rewards/rejected", "weights/chosen_mean", "weights/chosen_p95",
+                         "weights/rejected_mean", "weights/rejected_p95"}));
+  EXPECT_NEAR(lines[0]["weights/chosen_mean"], 0.05, 1e-7) << "β/2 where the loss begins";
   EXPECT_NEAR(lines[0]["loss"], std::log(2), 1e-6) << "policy and reference begin as one";
   EXPECT_EQ(lines[0]["rewards/accuracies"], 0);
   EXPECT_NE(lines[1]["rewards/margins"], 0) << "and then part";

@@ -47,7 +47,7 @@ TEST_F(GpuModel, GivesTheLogProbsOfF64) {
 /// The gradients of the first step of DPO on eight pairs.
 std::vector<Tensor> gradients(at::ScalarType dtype, const c10::Device& device) {
   const Document config(R"({"loss": [{"type": "dpo", "beta": 0.2}]})", "c");
-  PreferenceTask::Frozen frozen;
+  Frozen frozen;
   frozen.model = Reference(model(dtype, device, 2));
   frozen.is_start = false;
   PreferenceTask task(Policy(model(dtype, device, 1)), std::move(frozen),

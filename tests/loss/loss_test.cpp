@@ -7,6 +7,7 @@
 
 #include "luce/base/error.h"
 #include "luce/loss/dpo.h"
+#include "luce/loss/mix.h"
 #include "luce/loss/registry.h"
 #include "luce/loss/sft.h"
 #include "support/support.h"
@@ -112,7 +113,9 @@ TEST(Registry, MakesTheSameMixtureFromAListOfLosses) {
       R"({"loss": [{"type": "dpo", "beta": 0.3}, {"type": "sft", "weight": 0.2}]})", "c.json");
   EXPECT_EQ(
       registry.resolve_loss(config).dump(),
-      R"([{"type":"dpo","weight":1.0,"beta":0.3,"label_smoothing":0.0},{"type":"sft","weight":0.2}])");
+      R"([{"type":"dpo","weight":1.0,"beta":0.3,"label_smoothing":0.0,)"
+      R"("f_divergence_type":"reverse_kl","f_alpha_divergence_coef":0.5,"ld_alpha":null,)"
+      R"("use_weighting":false,"reference_free":false,"rpo_alpha":0.0},{"type":"sft","weight":0.2}])");
   EXPECT_DOUBLE_EQ(registry.make_loss(config)->reward_scale(), 0.3);
 }
 
@@ -123,7 +126,7 @@ TEST(Registry, NamesTheLineAndTheNearestNameOfWhatItDoesNotKnow) {
     return test::message_of<UsageError>([&] { registry.make_loss(config); });
   };
   EXPECT_EQ(message(R"({"type": "dpoo"})"),
-            "c.json:2: unknown loss \"dpoo\"; did you mean \"dpo\"? Known losses: sft, dpo");
+            "c.json:2: unknown loss \"dpoo\"; did you mean \"dpo\"?");
   EXPECT_EQ(message(R"({"type": "dpo", "bata": 1})"),
             "c.json:2: unknown key \"bata\" in loss \"dpo\"; did you mean \"beta\"?");
   EXPECT_EQ(message(R"({"type": "dpo", "beta": 0})"), "c.json:2: loss.beta must be above 0; got 0");

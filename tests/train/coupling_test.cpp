@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "luce/loss/mix.h"
+#include "luce/loss/pair.h"
 #include "luce/loss/sft.h"
 #include "luce/train/offline_task.h"
 #include "support/support.h"
@@ -15,12 +17,11 @@ class Centred : public PairLoss {
  public:
   explicit Centred(Coupling couples) : couples_(couples) {}
   Needs needs() const override { return {.couples = couples_}; }
-  Tensor operator()(const PairInputs& pair, Metrics& metrics) const override {
+  Tensor values(const PairInputs& pair, Metrics& metrics) const override {
     metrics.add("calls", 1, 0);
     const Tensor h = 0.3 * (pair.logps.chosen - pair.logps.rejected);
     return -at::log_sigmoid(h - h.mean());
   }
-  using PairLoss::operator();
 
  private:
   Coupling couples_;
@@ -60,7 +61,7 @@ Outcome first_step(const OfflineOptions& given, Args&&... args) {
 }
 
 Outcome preference(std::unique_ptr<SequenceLoss> loss, const OfflineOptions& options) {
-  return first_step<PreferenceTask>(options, PreferenceTask::Frozen{}, std::move(loss));
+  return first_step<PreferenceTask>(options, Frozen{}, std::move(loss));
 }
 
 void expect_equal(const Outcome& got, const Outcome& want) {
@@ -91,9 +92,10 @@ TEST(Coupling, OfTheStepTakesTwoPhasesAndSeesAllPairsAtOnce) {
 
 TEST(Coupling, OfATokenLetsARowBeCutIntoChunks) {
   const OfflineOptions tight{.chunk_bytes = 29 * 8 * 2};  // two targets a chunk
-  const auto whole = first_step<SftTask>({}, std::make_unique<TokenMean>(Coupling::group));
+  const auto whole =
+      first_step<SftTask>({}, Frozen{}, std::make_unique<TokenMean>(Coupling::group));
   for (const Coupling coupling : {Coupling::token, Coupling::sequence, Coupling::group}) {
-    const auto cut = first_step<SftTask>(tight, std::make_unique<TokenMean>(coupling));
+    const auto cut = first_step<SftTask>(tight, Frozen{}, std::make_unique<TokenMean>(coupling));
     expect_equal(cut, whole);
     // Two targets at a time, or a row's whole answers.
     if (coupling == Coupling::token) {
@@ -103,8 +105,8 @@ TEST(Coupling, OfATokenLetsARowBeCutIntoChunks) {
       EXPECT_EQ(cut.metrics.sum("calls"), 8);
     }
   }
-  const auto sft = first_step<SftTask>(tight, std::make_unique<Sft>());
-  expect_equal(sft, first_step<SftTask>({}, std::make_unique<Sft>()));
+  const auto sft = first_step<SftTask>(tight, Frozen{}, std::make_unique<Sft>());
+  expect_equal(sft, first_step<SftTask>({}, Frozen{}, std::make_unique<Sft>()));
 }
 
 TEST(Coupling, OfAMixtureIsThatOfItsWidestPart) {

@@ -18,7 +18,7 @@ std::vector<Tensor> gradients(at::ScalarType dtype, bool tied, std::vector<Examp
   const auto model = test::small_model(dtype, tied);
   const Document config(
       R"({"loss": [{"type": "dpo", "beta": 0.2}, {"type": "sft", "weight": 0.3}]})", "c");
-  PreferenceTask::Frozen frozen;
+  Frozen frozen;
   frozen.model = Reference(test::small_model(dtype, tied, 2));
   frozen.is_start = false;
   options.batch_size = 8;
@@ -101,7 +101,7 @@ TEST(Gradient, OfAStepEqualsFiniteDifferences) {
   const auto rows = test::random_pairs(3);
   for (const bool tied : {true, false}) {
     const auto model = test::small_model(at::kDouble, tied);
-    PreferenceTask::Frozen frozen;
+    Frozen frozen;
     frozen.model = Reference(test::small_model(at::kDouble, tied, 2));
     frozen.is_start = false;
     PreferenceTask task(Policy(model), std::move(frozen),

@@ -11,6 +11,7 @@
 #include "luce/base/file.h"
 #include "luce/data/metrics_file.h"
 #include "luce/loss/dpo.h"
+#include "luce/loss/sft.h"
 #include "support/support.h"
 
 namespace luce {
@@ -124,7 +125,7 @@ TEST(Run, SaysWhichMetricsAnEvaluationGives) {
 
 TEST(Run, StopsBeforeTheUpdateAtALossThatIsNotFiniteAndNamesTheRows) {
   const auto model = test::small_model(at::kFloat);
-  PreferenceTask::Frozen frozen;
+  Frozen frozen;
   frozen.model = Reference(model->clone());
   frozen.is_start = false;
   PreferenceTask task(Policy(model), std::move(frozen), std::make_unique<Dpo>(),
@@ -142,17 +143,17 @@ TEST(Run, StopsBeforeTheUpdateAtALossThatIsNotFiniteAndNamesTheRows) {
   EXPECT_TRUE(at::equal(task.policy().parameters()[0].work.detach(), before));
 }
 
-TEST(Run, StopsWhereMarginsAreNotZeroAtTheStart) {
+TEST(Run, StopsWhereLogRatiosAreNotZeroAtTheStart) {
   const auto model = test::small_model(at::kFloat);
-  PreferenceTask::Frozen frozen;
+  Frozen frozen;
   frozen.model = Reference(test::small_model(at::kFloat, true, 9));  // other weights than it claims
   PreferenceTask task(Policy(model), std::move(frozen), std::make_unique<Dpo>(),
                       test::random_pairs(2), {}, {.shuffle = false});
   Trainer trainer(task, {.steps = 1, .schedule = {.learning_rate = 1}});
   const auto message = test::message_of<SanityError>([&] { trainer.run(); });
-  EXPECT_EQ(message.substr(0, message.find(" has margin")),
-            "before the first update policy and reference are the same weights, so every margin "
-            "must be 0; row 1")
+  EXPECT_EQ(message.substr(0, message.find(" has one of")),
+            "before the first update policy and reference are the same weights, so every log-ratio "
+            "must be 0; an answer of row 1")
       << message;
 }
 
@@ -173,7 +174,8 @@ TEST(Run, ReplacesCachedReferenceLogProbsThatAreDamaged) {
 
 TEST(Run, RefusesRowsBeyondTheContextOrTheVocabulary) {
   const auto task = [](Example e) {
-    SftTask(Policy(test::small_model(at::kFloat)), std::make_unique<Dpo>(), {std::move(e)}, {}, {});
+    SftTask(Policy(test::small_model(at::kFloat)), {}, std::make_unique<Sft>(), {std::move(e)}, {},
+            {});
   };
   EXPECT_EQ(
       test::message_of<DataError>([&] {

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace luce {
 
@@ -18,6 +19,10 @@ class Metrics {
   /// Adds one plain value of a step (learning_rate, grad_norm): the same as `add(name, value, 1)`.
   void set(std::string_view name, double value) { add(name, value, 1); }
 
+  /// Adds one value of a distribution, which is logged as its mean, `NAME_mean`, its 95th
+  /// percentile, `NAME_p95`, and a histogram.
+  void sample(std::string_view name, double value);
+
   /// Adds every entry of `other`, its name after `prefix` ("eval_").
   void merge(const Metrics& other, std::string_view prefix = "");
 
@@ -29,11 +34,15 @@ class Metrics {
   double sum(std::string_view name) const;
   double count(std::string_view name) const;
 
-  /// Name → mean of every entry that has one, by name.
+  /// Name → mean of every entry that has one, by name; of distributions the mean and percentile.
   std::map<std::string, double> means() const;
+  /// The values of distributions, in no order that means anything.
+  const std::map<std::string, std::vector<double>, std::less<>>& samples() const {
+    return samples_;
+  }
 
-  void clear() { entries_.clear(); }
-  bool empty() const { return entries_.empty(); }
+  void clear() { *this = {}; }
+  bool empty() const { return entries_.empty() && samples_.empty(); }
 
  private:
   struct Entry {
@@ -42,6 +51,7 @@ class Metrics {
   const Entry* find(std::string_view name) const;
 
   std::map<std::string, Entry, std::less<>> entries_;
+  std::map<std::string, std::vector<double>, std::less<>> samples_;
 };
 
 }  // namespace luce

@@ -5,10 +5,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "luce/base/schema.h"
 #include "luce/loss/loss.h"
+#include "luce/loss/pair.h"
 
 namespace luce {
 
@@ -17,6 +20,7 @@ struct LossInfo {
   std::string name;
   std::vector<std::string> aliases;  // names that other tools use
   std::string title, paper, formula, notes;
+  std::string weights = "";  // ∂loss/∂log π of the answers, in the letters of the formula
   // Filled in by Registry::add:
   std::function<std::unique_ptr<SequenceLoss>(const Document&, const std::string& pointer)> make;
   std::function<Schema()> schema;  // of its options, with their defaults
@@ -28,29 +32,48 @@ class Registry {
   static Registry with_builtins();
 
   /// Adds the loss class L: `static LossInfo info()`, `Options` with a `describe`, and a
-  /// constructor from Options. Throws ArgumentError where a name is taken.
+  /// constructor from Options. A loss of pairs takes the options of PairModifiers too. Throws
+  /// ArgumentError where a name is taken.
   template <class L>
   void add() {
-    LossInfo info = L::info();
-    info.make = [name = info.name](const Document& document,
-                                   const std::string& pointer) -> std::unique_ptr<SequenceLoss> {
-      typename L::Options options;
+    add(L::info(), typename L::Options{},
+        [](const typename L::Options& options) { return std::make_unique<L>(options); });
+  }
+
+  /// Adds a loss that `make` builds from its options, which start from `defaults`.
+  template <class Options, class Make>
+  void add(LossInfo info, const Options& defaults, Make make) {
+    using L = typename std::invoke_result_t<Make, const Options&>::element_type;
+    constexpr bool is_pair = std::is_base_of_v<PairLoss, L>;
+    info.make = [=, name = info.name](const Document& document,
+                                      const std::string& pointer) -> std::unique_ptr<SequenceLoss> {
+      Options options = defaults;
       Common common;
+      PairModifiers modifiers;
       Schema schema("loss \"" + name + "\"");
       describe_common(schema, common);
       describe(schema, options);
+      if constexpr (is_pair) describe(schema, modifiers);
       schema.load(document, pointer);
-      return std::make_unique<L>(options);
+      std::unique_ptr<L> loss = make(options);
+      if constexpr (is_pair)
+        if (modifiers.any()) return modified(std::move(loss), modifiers, document, pointer);
+      return loss;
     };
-    info.schema = [] {
-      auto options = std::make_shared<typename L::Options>();
+    info.schema = [defaults] {
+      auto both = std::make_shared<std::pair<Options, PairModifiers>>(defaults, PairModifiers{});
       Schema schema;
-      describe(schema, *options);
-      schema.keep(options);
+      describe(schema, both->first);
+      if constexpr (is_pair) describe(schema, both->second);
+      schema.keep(both);
       return schema;
     };
     add(std::move(info));
   }
+
+  /// Adds a loss of pairs without options: `value` gives one value a pair.
+  void add_pair_loss(LossInfo info, Needs needs,
+                     std::function<Tensor(const PairInputs&, Metrics&)> value);
   void add(LossInfo info);
 
   /// The loss of that name or alias. Throws UsageError that lists the known ones; `where` begins
@@ -71,6 +94,10 @@ class Registry {
     double weight = 1;
   };
   static void describe_common(Schema& schema, Common& common);
+  static std::unique_ptr<SequenceLoss> modified(std::unique_ptr<PairLoss> loss,
+                                                const PairModifiers& modifiers,
+                                                const Document& document,
+                                                const std::string& pointer);
 
   std::vector<LossInfo> losses_;
 };

@@ -3,6 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "luce/batch.h"
 #include "luce/model/causal_lm.h"
@@ -44,15 +47,24 @@ class Policy {
 /// A frozen model.
 class Reference {
  public:
-  explicit Reference(std::shared_ptr<const CausalLM> model) : model_(std::move(model)) {}
+  explicit Reference(std::shared_ptr<CausalLM> model) : model_(std::move(model)) {}
 
   /// The hidden states behind a batch's targets: [M, D], without a graph.
   Tensor hidden(const Batch& batch) const;
   Tensor head_weight() const { return model_->head_weight(); }
   const CausalLM& model() const { return *model_; }
 
+  /// Moves the weights towards the policy's: θ_ref ← share · θ + (1 − share) · θ_ref (TR-DPO,
+  /// Gorbatovski et al., arXiv:2404.09656). In f32 for bf16 models: small shares are not lost.
+  void follow(const Policy& policy, double share);
+  /// The weights as they are moved, for a checkpoint: (name, f32 or f64 tensor), shared.
+  std::vector<std::pair<std::string, Tensor>> weights();
+  /// Takes weights of the same names and shapes. Throws DataError.
+  void set_weights(const std::vector<std::pair<std::string, Tensor>>& weights);
+
  private:
-  std::shared_ptr<const CausalLM> model_;
+  std::shared_ptr<CausalLM> model_;
+  std::vector<Tensor> master_;  // of models below f32, once they have been moved
 };
 
 }  // namespace luce

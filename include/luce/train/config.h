@@ -19,6 +19,8 @@ struct ModelSection {
 struct ReferenceSection {
   std::optional<std::string> path;
   bool precompute = false;
+  int64_t sync_steps = 0;
+  double mixup_alpha = 0.6;
 };
 
 struct DataSection {
@@ -28,6 +30,8 @@ struct DataSection {
   Json column_map = Json::object();
   int64_t max_length = 1024;
   bool shuffle = true, strict = false, completion_only_loss = true;
+  std::string ratings = "ignore", ties = "drop";
+  std::optional<double> score_mean, score_std;
 };
 
 struct TrainSection {
@@ -60,6 +64,7 @@ struct RunConfig {
   Json loss;
   TrainSection train;
   HeadSection head;
+  std::vector<std::string> plugins;
   std::string output_dir;
 
   /// The learning rate, or the task's default: 2e-5 for sft, 1e-6 for preference.
@@ -72,6 +77,10 @@ void describe(Schema& s, DataSection& o);
 void describe(Schema& s, TrainSection& o);
 void describe(Schema& s, HeadSection& o);
 void describe(Schema& s, RunConfig& o);
+
+/// Adds the losses of the plug-ins that a config names. Goes before parse_run_config. Throws
+/// UsageError and MissingFileError.
+void load_plugins(Registry& registry, const Document& document);
 
 /// Reads and checks a config. Throws UsageError with file, line and what to do.
 RunConfig parse_run_config(const Document& document, const Registry& registry);

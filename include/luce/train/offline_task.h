@@ -1,6 +1,7 @@
 // Tasks on rows that stand in a file: supervised fine-tuning and learning from preferences.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,18 +27,35 @@ struct OfflineOptions {
   BatchOptions batch;
   int64_t chunk_bytes = int64_t{64} << 20;  // see HeadOptions
   int64_t max_chunk_bytes = 0;
+  int64_t max_length = 0;    // of a prompt with another row's answer; 0: the model's context
+  int64_t sync_steps = 0;    // the reference moves towards the policy after so many steps; 0: not
+  double mixup_alpha = 0.6;  // by this share
 };
+
+/// What a policy is held against: a model, or its log-probs of every row.
+struct Frozen {
+  std::optional<Reference> model;
+  std::optional<PrecomputedLogps> logps;
+  bool is_start = true;  // the same weights as the policy's: margins begin at 0
+};
+
+struct LossPart;
 
 /// Rows, a policy, perhaps a reference, and a loss.
 class OfflineTask : public Task {
  public:
-  OfflineTask(Policy policy, std::unique_ptr<SequenceLoss> loss, std::vector<Example> train,
-              std::vector<Example> eval, const OfflineOptions& options);
+  /// Throws ArgumentError where the loss needs a reference that is not there, DataError where a row
+  /// does not fit the model.
+  OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
+              std::vector<Example> train, std::vector<Example> eval, const OfflineOptions& options);
 
   Policy& policy() override { return policy_; }
   int64_t steps_per_epoch() const override;
   Step next(int64_t step) override;
   void accumulate(const Step& step, size_t index, Metrics& metrics) override;
+  void after_step(int64_t done) override;
+  TaskState save() override;
+  void load(const TaskState& state) override;
   bool can_evaluate() const override { return !eval_.empty(); }
   Metrics evaluate() override;
 
@@ -48,55 +66,53 @@ class OfflineTask : public Task {
  protected:
   /// Where a micro-batch may be cut into chunks: as the loss allows, unless record() needs more.
   virtual Coupling cut() const { return loss_->needs().couples; }
-  HeadWorkspace* workspace() const { return workspace_.get(); }
+  /// Adds what can be told from the statistics of whole groups.
+  virtual void record(const GroupInputs& inputs, const HeadStats& stats,
+                      Metrics& metrics) const = 0;
+
+ private:
+  using RowList = std::vector<const Example*>;
+  std::vector<RowList> micro_batches(const RowList& rows) const;
+  Batch batch_of(const RowList& rows) const;
   /// The reference's log-probs of a batch's targets [M], and its hidden states where it is a model.
   struct ReferenceValues {
     Tensor logps, hidden, head_weight;
   };
-  virtual std::optional<ReferenceValues> reference(const Batch&,
-                                                   const std::vector<const Example*>&) const {
-    return std::nullopt;
-  }
-  /// Adds what can be told from the statistics of whole groups.
-  virtual void record(const GroupInputs& inputs, const HeadStats& stats,
-                      Metrics& metrics) const = 0;
-  /// Called with whole groups before the first update. Throws SanityError where the numbers cannot
-  /// be right.
-  virtual void check_start(const GroupInputs&, const std::vector<int64_t>& /*rows*/) const {}
+  ReferenceValues reference(const Batch& batch, const RowList& rows, bool with_logps) const;
+  /// Further tokens that the loss wants, or nothing.
+  std::optional<Candidates> candidates_of(const RowList& rows, const Batch& batch) const;
+  HeadOptions head_options(const Candidates* candidates);
 
- private:
-  std::vector<std::vector<const Example*>> micro_batches(
-      const std::vector<const Example*>& rows) const;
-  /// A part of a batch, cut out for the loss, or several put together.
-  struct Part {
-    GroupInputs inputs;
-    HeadStats stats;
-    std::vector<int64_t> rows;  // of the data file, one a group
-  };
-  Batch batch_of(const std::vector<const Example*>& rows) const;
-  Part part_of(const Batch& batch, const std::optional<ReferenceValues>& reference,
-               const HeadStats& stats, Range range) const;
-  static Part joined(const std::vector<Part>& parts);
   /// Adds the loss of a part to the metrics and, where `training` is a step and not null (an
   /// evaluation), returns its gradient.
-  Tensor gradient(Part part, const Totals& totals, const Step* training, Metrics& metrics) const;
-  /// The first phase of a loss that couples the step: ∂loss/∂logps of every micro-batch.
-  std::vector<Tensor> step_gradients(const Step& step, Metrics& metrics);
-  HeadOptions head_options();
-  void tell_head_use() const;
+  HeadGradients gradient(LossPart part, const Totals& totals, const Step* training,
+                         Metrics& metrics) const;
+  /// Statistics of whole batches without a gradient, with the answers of other rows where the loss
+  /// wants them: what a loss that couples the step is called with.
+  LossPart whole(const RowList& rows, Metrics* kl);
+  /// The first phase of a loss that couples the step: ∂loss/∂statistics of every micro-batch.
+  std::vector<HeadGradients> step_gradients(const Step& step, Metrics& metrics);
+  /// Divergences from the reference, which are terms of the loss: their gradients are added to
+  /// d_hidden and to the head's buffer, unless d_hidden is undefined.
+  void add_divergences(const Tensor& hidden, const ReferenceValues& reference, const Totals& totals,
+                       const Tensor& d_hidden, Metrics& metrics);
   /// KL(policy ‖ reference) at every target, over the whole vocabulary.
-  Tensor exact_kl(const Tensor& hidden, const ReferenceValues& reference) const;
+  void add_exact_kl(const Tensor& hidden, const ReferenceValues& reference, Metrics& metrics) const;
+  void check_start(const GroupInputs& inputs, const std::vector<int64_t>& rows) const;
+  void tell_head_use() const;
+  int64_t max_length() const;
 
   Policy policy_;
+  Frozen frozen_;
   std::unique_ptr<SequenceLoss> loss_;
   std::vector<Example> train_, eval_;
   OfflineOptions options_;
   std::unique_ptr<HeadWorkspace> workspace_ = std::make_unique<HeadWorkspace>();
   HeadUse head_use_;
-  std::vector<Tensor> seeds_;  // of step_gradients, for the second phase
+  std::vector<HeadGradients> seeds_;  // of step_gradients, for the second phase
 };
 
-/// Maximum likelihood of demonstrations.
+/// Maximum likelihood of demonstrations, or distillation on them.
 class SftTask : public OfflineTask {
  public:
   using OfflineTask::OfflineTask;
@@ -105,27 +121,14 @@ class SftTask : public OfflineTask {
   void record(const GroupInputs&, const HeadStats&, Metrics&) const override;
 };
 
-/// Learning from (chosen, rejected) pairs.
+/// Learning from judged answers: pairs, labels, ranks, scores.
 class PreferenceTask : public OfflineTask {
  public:
-  struct Frozen {
-    std::optional<Reference> model;  // one of these two, where the loss needs a reference
-    std::optional<PrecomputedLogps> logps;
-    bool is_start = true;  // the same weights as the policy's: margins begin at 0
-  };
-  PreferenceTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
-                 std::vector<Example> train, std::vector<Example> eval,
-                 const OfflineOptions& options);
+  using OfflineTask::OfflineTask;
 
  protected:
-  std::optional<ReferenceValues> reference(const Batch& batch,
-                                           const std::vector<const Example*>& rows) const override;
   Coupling cut() const override { return std::max(Coupling::group, loss().needs().couples); }
   void record(const GroupInputs&, const HeadStats&, Metrics&) const override;
-  void check_start(const GroupInputs&, const std::vector<int64_t>& rows) const override;
-
- private:
-  Frozen frozen_;
 };
 
 /// The reference's log-probs of every row: what Frozen::logps holds.

@@ -15,6 +15,7 @@ namespace luce {
 
 /// Everything a run needs, made from its config: model, rows, loss, task.
 struct RunSetup {
+  RunConfig config;  // with what was measured on the rows: data.score_mean, data.score_std
   std::shared_ptr<CausalLM> model;
   std::shared_ptr<const Tokenizer> tokenizer;  // null where rows are token ids and there is none
   Dataset train;                               // the rows, of which the task has its own copy
@@ -28,6 +29,7 @@ RunSetup set_up(const RunConfig& config, const Document& document, const Registr
 
 /// The rows that a config names, train and eval, as they will be used.
 std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
+                                                     const SequenceLoss& loss,
                                                      const Tokenizer* tokenizer);
 
 struct RunOptions {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "luce/base/metrics.h"
@@ -20,6 +22,12 @@ struct Step {
   bool detailed = false;  // a step whose metrics are about to be written: costly ones are wanted
 };
 
+/// What a task must keep in a checkpoint beside weights and optimizer.
+struct TaskState {
+  Json values;                                          // null: nothing
+  std::vector<std::pair<std::string, Tensor>> tensors;  // f32 or f64
+};
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -30,6 +38,11 @@ class Task {
   virtual Step next(int64_t step) = 0;
   /// Forward, loss, and gradients into the buffers, for micro-batch `index` of the step.
   virtual void accumulate(const Step& step, size_t index, Metrics& metrics) = 0;
+  /// Called after the update; `done` counts the steps so far.
+  virtual void after_step(int64_t /*done*/) {}
+  virtual TaskState save() { return {}; }
+  /// Takes back what save() gave. Throws DataError where it does not fit.
+  virtual void load(const TaskState& /*state*/) {}
   /// Whether there are rows to evaluate on.
   virtual bool can_evaluate() const = 0;
   /// Metrics over the evaluation rows, under their plain names.

@@ -55,6 +55,8 @@ class Trainer {
   std::function<void(const StepReport&)> on_step;
   /// Called with the means since the last call ("loss", …) or of an evaluation ("eval_loss", …).
   std::function<void(int64_t step, double epoch, const std::map<std::string, double>&)> on_log;
+  /// Called beside it with the metrics that the means were made of: for their distributions.
+  std::function<void(int64_t step, const Metrics&)> on_samples;
   /// Asked after every step; true saves and ends the run.
   std::function<bool()> should_stop;
 
