@@ -1,6 +1,6 @@
 // Times ops and passes of the model in one process, each beside what it is held against, in turn.
 //
-// usage: luce_bench [--rounds N] [ROW...]     prints one JSON object a row
+// usage: luce_bench [--rounds N] [ROW...] [step LOSS.json]     prints one JSON object a row
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -15,6 +15,7 @@
 #include "luce/base/json.h"
 #include "luce/base/progress.h"
 #include "luce/loss/dpo.h"
+#include "luce/loss/registry.h"
 #include "luce/ops/device.h"
 #include "luce/train/offline_task.h"
 #include "luce/train/optimizer.h"
@@ -207,13 +208,14 @@ struct DpoStep {
   std::unique_ptr<AdamW> optimizer;
   int64_t next = 0;
 
-  DpoStep(const ModelOptions& options, std::unique_ptr<SequenceLoss> loss, int64_t pairs = 8) {
+  DpoStep(const ModelOptions& options, std::unique_ptr<SequenceLoss> loss, int64_t pairs = 8,
+          std::vector<Example> rows = {}) {
+    if (rows.empty()) rows = random_rows(pairs, 124, 2, 47);
     const auto model = CausalLM::init(llama15m(), 1, options);
     Frozen frozen;
     frozen.model = Reference(model->clone());
     task = std::make_unique<PreferenceTask>(
-        Policy(model), std::move(frozen), std::move(loss), random_rows(pairs, 124, 2, 47),
-        std::vector<Example>(),
+        Policy(model), std::move(frozen), std::move(loss), std::move(rows), std::vector<Example>(),
         OfflineOptions{.batch_size = pairs, .micro_batch_tokens = 2048, .shuffle = false});
     optimizer = std::make_unique<AdamW>(task->policy().parameters(), AdamWOptions{});
   }
@@ -249,6 +251,89 @@ Json growth_row() {
   return out;
 }
 
+/// Rows of the usual lengths that serve a loss: pairs, perhaps with gold answers and raters, or two
+/// ranked answers with scores.
+std::vector<Example> rows_for(const SequenceLoss& loss) {
+  auto rows = random_rows(8, 124, loss.needs().gold ? 3 : 2, 47);
+  const bool ranked = loss.rows() == Rows::ranked || loss.rows() == Rows::scored;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].rater = static_cast<int64_t>(i % 2);
+    if (loss.needs().gold) rows[i].roles = {Role::chosen, Role::rejected, Role::gold};
+    if (ranked) rows[i].scores = {1, 0};
+    if (ranked) rows[i].roles = {Role::ranked, Role::ranked};
+  }
+  return rows;
+}
+
+/// What a step multiplies, in floating-point operations: policy and reference through the blocks
+/// and the head, backward passes twice their forward ones.
+double flop_of(const SequenceLoss& loss, const std::vector<Example>& rows, const ModelConfig& c) {
+  double trunk_rows = 0, head_rows = 0, other_rows = 0;
+  for (const Example& row : rows) {
+    trunk_rows += static_cast<double>(rows_of(row));
+    for (size_t k = 0; k < row.completions.size(); ++k) {
+      head_rows += static_cast<double>(row.completions[k].size());
+      if (row.role(k) != Role::gold) other_rows += static_cast<double>(row.completions[k].size());
+    }
+  }
+  const auto d = static_cast<double>(c.hidden_size);
+  const double trunk = 2 * static_cast<double>(c.num_hidden_layers) *
+                       (4 * d * d + 3 * d * static_cast<double>(c.intermediate_size));
+  const double head = 2 * d * static_cast<double>(c.vocab_size);
+  const Needs needs = loss.needs();
+  const auto forward = [&](double more, bool with_head) {
+    return (trunk_rows + more) * trunk + (with_head ? (head_rows + more) * head : 0);
+  };
+  double flop = 3 * trunk_rows * trunk;
+  if (needs.logps) flop += 3 * head_rows * head;
+  const double mismatched = needs.mismatched ? other_rows : 0;
+  if (needs.couples == Coupling::step) flop += forward(mismatched, true);
+  if (needs.reference) flop += forward(mismatched, needs.logps);
+  flop += 4 * static_cast<double>(needs.divergences.size()) * head_rows * head;
+  return flop;
+}
+
+std::unique_ptr<SequenceLoss> make_loss(const Json& config) {
+  return Registry::with_builtins().make_loss(Document::of({{"loss", config}}, "losses"));
+}
+
+/// Peak memory of a process that runs three steps with a loss and nothing else.
+Json step_row(const Json& config) {
+  auto loss = make_loss(config);
+  const auto rows = rows_for(*loss);
+  DpoStep step({}, std::move(loss), 8, rows);
+  for (int i = 0; i < 3; ++i) step();
+  return {{"peak_mib", peak_resident_bytes() >> 20}};
+}
+
+/// Whole steps with every loss beside the same with dpo, in turn.
+Json losses_row() {
+  Json out = Json::array();
+  const auto registry = Registry::with_builtins();
+  std::vector<Json> configs;
+  for (const auto& info : registry.losses()) configs.push_back(Json{{"type", info.name}});
+  for (const char* form : {"token", "plain"})
+    configs.push_back(Json{{"type", "unlikelihood"}, {"form", form}});
+  configs.push_back(Json{{"type", "dpo"}, {"use_weighting", true}});
+  configs.push_back(Json{{"type", "dpo"}, {"reference_free", true}});
+  DpoStep dpo({}, make_loss(Json{{"type", "dpo"}}));
+  const ModelConfig config = llama15m();
+  const auto plain = make_loss(Json{{"type", "dpo"}});
+  const double dpo_flop = flop_of(*plain, rows_for(*plain), config);
+  for (const Json& one : configs) {
+    auto loss = make_loss(one);
+    const auto rows = rows_for(*loss);
+    const double flop_ratio = flop_of(*loss, rows, config) / dpo_flop;
+    DpoStep step({}, std::move(loss), 8, rows);
+    const auto s = timed({[&] { dpo(); }, [&] { step(); }});
+    out.push_back({{"loss", one},
+                   {"time_ratio", rounded(s[1] / s[0])},
+                   {"flop_ratio", rounded(flop_ratio)},
+                   {"rate", rounded(flop_ratio * s[0] / s[1])}});
+  }
+  return out;
+}
+
 int run(int argc, char** argv) {
   const std::map<std::string, std::function<Json()>> rows{
       {"gemm-f32", [] { return gemm_row(at::kFloat); }},
@@ -257,21 +342,28 @@ int run(int argc, char** argv) {
       {"head-bf16", [] { return head_row(at::kBFloat16); }},
       {"sharing", sharing_row},
       {"modes", modes_row},
+      {"losses", losses_row},
       {"growth", growth_row}};
   std::vector<std::string> wanted;
+  std::vector<Json> steps;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--rounds" && i + 1 < argc)
       rounds = std::stoi(argv[++i]);
+    else if (argument == "step" && i + 1 < argc)
+      steps.push_back(parse_json(argv[++i], "step"));
     else if (rows.contains(argument))
       wanted.push_back(argument);
     else
       throw UsageError(
           cat("luce_bench: no row \"", argument,
-              "\"; there are gemm-f32, gemm-bf16, head-f32, head-bf16, sharing, modes and "
-              "growth"));
+              "\"; there are gemm-f32, gemm-bf16, head-f32, head-bf16, sharing, modes, "
+              "losses and growth"));
   }
+  for (const Json& config : steps)
+    std::cout << Json{{"row", "step"}, {"result", step_row(config)}}.dump() << std::endl;
   for (const auto& [name, row] : rows) {
+    if (wanted.empty() && !steps.empty()) continue;
     if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
     at::manual_seed(1);
     std::cout << Json{{"row", name}, {"result", row()}}.dump() << std::endl;
