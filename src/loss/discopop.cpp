@@ -1,6 +1,6 @@
 // DiscoPOP, the log-ratio modulated loss, arXiv:2406.08414 eq. 5
 //   z = β (s⁺ − s⁻), g = σ(z/τ)
-//   ℓ = (1−g) (−log σ(z)) + g e^(−z)              z ≥ −80 in the exponential
+//   ℓ = (1−g) (−log σ(z)) + g e^(−z)              the exponential at most e^80
 #include "luce/loss/discopop.h"
 
 #include <ATen/ATen.h>
@@ -32,7 +32,9 @@ Tensor Discopop::values(const PairInputs& pair, Metrics&) const {
   const auto s = pair.score();
   const Tensor z = options_.beta * (s.chosen - s.rejected);
   const Tensor g = at::sigmoid(z / options_.tau);
-  return (1 - g) * -at::log_sigmoid(z) + g * (-z).clamp_max(80).exp();
+  // g e^(−z) as one exponential: by themselves the factors may be 0 and infinite.
+  const Tensor exponential = (at::log_sigmoid(z / options_.tau) - z).clamp_max(80).exp();
+  return (1 - g) * -at::log_sigmoid(z) + exponential;
 }
 
 }  // namespace luce

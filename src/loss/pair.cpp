@@ -68,6 +68,7 @@ PairInputs pair_inputs(const GroupInputs& x, const PairModifiers& modifiers, dou
   const auto& margin = x.columns.margin;
   if (std::any_of(margin.begin(), margin.end(), [](double m) { return m != 0; })) {
     const Tensor off = column(margin, pair.logps.chosen) / scale;
+    pair.shift.chosen = off;
     pair.logps.chosen = pair.logps.chosen - off;
     pair.mean_logps.chosen = pair.mean_logps.chosen - off;
   }
@@ -82,6 +83,19 @@ Tensor wpo_weights(const GroupInputs& x) {
       TokenValues{x.logps.values.detach() - x.log_sum_p2->values, x.logps.offset}.mean().exp();
   return c.index_select(0, x.with_role(Role::chosen)) *
          c.index_select(0, x.with_role(Role::rejected));
+}
+
+/// Whether an f-divergence changes the loss at all: one is tried on two pairs.
+bool reads_divergence(const PairLoss& loss) {
+  const Tensor zero = at::zeros({2}, at::kDouble);
+  const Tensor w = at::tensor({-3.0, -1.0}, at::kDouble), l = at::tensor({-1.5, -2.0}, at::kDouble);
+  PairInputs pair{.logps = {w, l}, .mean_logps = {w / 2, l / 2}, .length = {zero + 2, zero + 2}};
+  pair.ref_logps = pair.ref_mean_logps = {zero - 1, zero - 1};
+  const at::NoGradGuard no_grad;
+  Metrics unused;
+  const Tensor plain = loss.values(pair, unused);
+  pair.f.type = "forward_kl";
+  return !at::equal(loss.values(pair, unused), plain);
 }
 
 Term nll(const GroupInputs& x, Role role, double weight) {
@@ -113,13 +127,18 @@ Pair<Tensor> PairInputs::mean_score() const {
   if (f.type == "reverse_kl" && ref_mean_logps)
     return {mean_logps.chosen - ref_mean_logps->chosen,
             mean_logps.rejected - ref_mean_logps->rejected};
-  const auto s = score();
-  return {s.chosen / length.chosen.clamp_min(1), s.rejected / length.rejected.clamp_min(1)};
+  const auto u = log_ratio();
+  const auto mean = [&](const Tensor& one, const Tensor& tokens, const Tensor& off) {
+    if (!off.defined()) return f.score(one) / tokens.clamp_min(1);
+    return f.score(one + off) / tokens.clamp_min(1) - off;
+  };
+  return {mean(u.chosen, length.chosen, shift.chosen),
+          mean(u.rejected, length.rejected, shift.rejected)};
 }
 
 PairInputs PairInputs::swapped() const {
   PairInputs out = *this;
-  for (Pair<Tensor>* p : {&out.logps, &out.mean_logps, &out.length})
+  for (Pair<Tensor>* p : {&out.logps, &out.mean_logps, &out.length, &out.shift})
     std::swap(p->chosen, p->rejected);
   for (auto* p : {&out.ref_logps, &out.ref_mean_logps})
     if (*p) std::swap((*p)->chosen, (*p)->rejected);
@@ -209,8 +228,11 @@ ModifiedPairLoss::ModifiedPairLoss(std::unique_ptr<PairLoss> loss, const PairMod
     throw ArgumentError("f_divergence_type does nothing: this loss has no reference");
   if (!inner.reference && modifiers_.reference_free)
     throw ArgumentError("reference_free does nothing: this loss has no reference");
-  if (inner.couples == Coupling::step && modifiers_.f.type != "reverse_kl")
+  if (modifiers_.f.type != "reverse_kl" && !reads_divergence(*loss_))
     throw ArgumentError("f_divergence_type does nothing: this loss compares plain log-ratios");
+  if (!inner.divergences.empty() && modifiers_.reference_free)
+    throw ArgumentError(
+        "reference_free leaves out the reference whose divergence is a term of this loss");
   if (inner.couples == Coupling::step && modifiers_.use_weighting)
     throw ArgumentError(
         "use_weighting weights pairs, and the values of this loss belong to no single pair");

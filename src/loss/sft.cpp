@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "luce/base/error.h"
+
 namespace luce {
 
 LossInfo Sft::info() {
@@ -16,7 +18,18 @@ LossInfo Sft::info() {
           .formula = "loss = -(1/T) * sum over chosen tokens of log pi(token | before)",
           .notes =
               "T counts the chosen completion tokens of the whole optimizer step, so the loss "
-              "does not depend on how the step is split into micro-batches."};
+              "does not depend on how the step is split into micro-batches.",
+          .weights = "1 for each chosen token"};
+}
+
+void Sft::check_rows(const std::vector<Example>& train) const {
+  for (const Example& row : train)
+    for (size_t k = 0; k < row.completions.size(); ++k)
+      if (row.role(k) == Role::chosen) return;
+  if (!train.empty())
+    throw DataError(
+        "sft learns from chosen answers, and these rows have none: their answers are told apart "
+        "by ranks or scores, or are all undesirable");
 }
 
 Terms Sft::operator()(const GroupInputs& x, Metrics&) const {

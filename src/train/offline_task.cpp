@@ -31,28 +31,22 @@ std::vector<const Example*> pointers(const std::vector<Example>& rows) {
   return out;
 }
 
-/// The rows with another row's answer beside each of their own, each answer taking the place of the
-/// one before it (KTO, arXiv:2402.01306 §4.1); what is longer than max_length loses its end.
+/// The rows with an answer of the row before beside each of their own (KTO, arXiv:2402.01306 §4.1),
+/// the last row's going to the first; what is longer than max_length loses its end.
 std::vector<Example> with_mismatched(const std::vector<const Example*>& rows, int64_t max_length) {
-  std::vector<const std::vector<int64_t>*> answers;
-  const auto judged = [](const Example& row, size_t k) { return row.role(k) != Role::gold; };
-  for (const Example* row : rows)
-    for (size_t k = 0; k < row->completions.size(); ++k)
-      if (judged(*row, k)) answers.push_back(&row->completions[k]);
   std::vector<Example> out;
-  size_t next = answers.size() - 1;  // the last answer goes to the first row
-  for (const Example* row : rows) {
-    Example wide = *row;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Example &row = *rows[i], &other = *rows[(i + rows.size() - 1) % rows.size()];
+    Example wide = row;
     wide.roles.clear();
-    for (size_t k = 0; k < row->completions.size(); ++k) wide.roles.push_back(row->role(k));
-    for (size_t k = 0; k < row->completions.size(); ++k) {
-      if (!judged(*row, k)) continue;
-      auto other = *answers[next];
-      const auto room = static_cast<size_t>(max_length) - row->prompt.size();
-      other.resize(std::min(other.size(), room));
-      wide.completions.push_back(std::move(other));
+    for (size_t k = 0; k < row.completions.size(); ++k) wide.roles.push_back(row.role(k));
+    for (size_t k = 0; k < row.completions.size(); ++k) {
+      if (row.role(k) == Role::gold) continue;
+      auto answer = other.completions[std::min(k, other.completions.size() - 1)];
+      const auto room = static_cast<size_t>(max_length) - row.prompt.size();
+      answer.resize(std::min(answer.size(), room));
+      wide.completions.push_back(std::move(answer));
       wide.roles.push_back(Role::mismatched);
-      next = (next + 1) % answers.size();
     }
     out.push_back(std::move(wide));
   }

@@ -146,7 +146,7 @@ TEST_P(EveryLoss, HasTheGradientOfItsEvaluatedValue) {
     const double slope = (loss_at(keep + h) - loss_at(keep - h)) / (2 * h);
     place[0].fill_(keep);
     EXPECT_NEAR(gradients[i].flatten()[0].item<double>(), slope,
-                1e-7 * std::max(1.0, std::abs(slope)))
+                1e-6 * std::max(1.0, std::abs(slope)))
         << p.name;
   }
 }
@@ -162,18 +162,14 @@ INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, ::testing::ValuesIn(all_losses()), [
 TEST(Kto, ScoresTheAnswerOfTheRowBeforeAndGivesItNoGradient) {
   Training run({{"type", "kto"}, {"beta", 0.3}});
   const Step step = run.task->next(0);
-  // z₀ by hand: each answer beside the prompt of the next one, in the order of the step.
+  // z₀ by hand: each answer beside the prompt of the next row, in the order of the step.
   std::vector<Example> wrong;
-  std::vector<std::vector<int64_t>> answers, prompts;
-  for (const Example* row : step.micro_batches.at(0))
-    for (const auto& answer : row->completions) {
-      answers.push_back(answer);
-      prompts.push_back(row->prompt);
-    }
-  for (size_t i = 0; i < answers.size(); ++i)
-    wrong.push_back({.prompt = prompts[i],
-                     .completions = {answers[(i + answers.size() - 1) % answers.size()]},
-                     .row = 1});
+  const auto& rows = step.micro_batches.at(0);
+  for (size_t i = 0; i < rows.size(); ++i)
+    for (size_t k = 0; k < 2; ++k)
+      wrong.push_back({.prompt = rows[i]->prompt,
+                       .completions = {rows[(i + rows.size() - 1) % rows.size()]->completions[k]},
+                       .row = 1});
   const auto sum = [&](const CausalLM& model) {
     const at::NoGradGuard no_grad;
     const Batch batch = make_batch(test::pointers(wrong));

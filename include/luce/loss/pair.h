@@ -33,7 +33,8 @@ struct PairInputs {
   Pair<Tensor> mean_logps;  // the same per token
   Pair<Tensor> length;      // tokens
   std::optional<Pair<Tensor>> ref_logps, ref_mean_logps;
-  Tensor preference = {};  // probability that the chosen answer is the better one; undefined: 1
+  Pair<Tensor> shift = {};  // what has been taken off for a margin; undefined: nothing
+  Tensor preference = {};   // probability that the chosen answer is the better one; undefined: 1
   FDivergence f = {};
 
   /// u = log π(y) − log π_ref(y), summed over tokens.

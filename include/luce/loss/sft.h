@@ -18,6 +18,7 @@ class Sft : public SequenceLoss {
 
   explicit Sft(const Options& = {}) {}
   Needs needs() const override { return {.couples = Coupling::token}; }
+  void check_rows(const std::vector<Example>& train) const override;
   Terms operator()(const GroupInputs& inputs, Metrics& metrics) const override;
 };
 
