@@ -1,4 +1,5 @@
-# find_package(Luce): the targets luce::core (no LibTorch) and luce::luce (everything).
+# find_package(Luce): the targets luce::core (no LibTorch) and luce::luce (everything), luce_add_plugin and
+# luce_allow_plugins.
 foreach(part LuceDependencies LuceFindTorch)
   include("${CMAKE_CURRENT_LIST_DIR}/${part}.cmake")
   if(DEFINED Luce_FOUND AND NOT Luce_FOUND)
@@ -6,3 +7,4 @@ foreach(part LuceDependencies LuceFindTorch)
   endif()
 endforeach()
 include("${CMAKE_CURRENT_LIST_DIR}/LuceTargets.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/LucePlugin.cmake")

@@ -12,6 +12,6 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/luce" "${PROJECT_BINARY_DIR}/in
 install(EXPORT LuceTargets NAMESPACE luce:: DESTINATION "${luce_package_dir}")
 
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/LuceConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
-install(FILES cmake/LuceConfig.cmake cmake/LuceDependencies.cmake cmake/LuceFindTorch.cmake
+install(FILES cmake/LuceConfig.cmake cmake/LuceDependencies.cmake cmake/LuceFindTorch.cmake cmake/LucePlugin.cmake
               "${PROJECT_BINARY_DIR}/LuceConfigVersion.cmake" DESTINATION "${luce_package_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

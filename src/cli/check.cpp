@@ -19,10 +19,26 @@ struct Args {
   int64_t rows = 3;
 };
 
+const char* name_of(Role role) {
+  switch (role) {
+    case Role::chosen:
+      return "chosen";
+    case Role::rejected:
+      return "rejected";
+    case Role::ranked:
+      return "ranked";
+    case Role::gold:
+      return "gold";
+    case Role::mismatched:
+      break;
+  }
+  return "mismatched";
+}
+
 /// Tokens of one row: plain where they are context, marked where they are scored.
 void render(const Example& row, const Tokenizer* tokenizer, bool color, std::ostream& out) {
   const auto text = [&](int64_t id) { return tokenizer ? tokenizer->piece(id) : cat(id, " "); };
-  const auto completion = [&](size_t k, const char* name) {
+  const auto completion = [&](size_t k, const std::string& name) {
     const auto& ids = row.completions[k];
     out << "  " << name << " (" << ids.size() << " tokens): ";
     for (const int64_t id : ids)
@@ -32,12 +48,14 @@ void render(const Example& row, const Tokenizer* tokenizer, bool color, std::ost
   out << "row " << row.row << "\n  prompt (" << row.prompt.size() << " tokens): ";
   for (const int64_t id : row.prompt) out << text(id);
   out << "\n";
-  if (row.completions.size() == 1) {
-    completion(0, "scored");
-  } else {
-    completion(0, "chosen");
-    completion(1, "rejected");
+  for (size_t k = 0; k < row.completions.size(); ++k) {
+    std::string name =
+        row.completions.size() == 1 && row.roles.empty() ? "scored" : name_of(row.role(k));
+    if (k < row.scores.size()) name += cat(", score ", row.scores[k]);
+    completion(k, name);
   }
+  if (row.margin != 0) out << "  margin " << row.margin << "\n";
+  if (row.preference != 1) out << "  preference " << row.preference << "\n";
 }
 
 void histogram(const std::vector<Example>& rows, std::ostream& out) {
@@ -63,9 +81,10 @@ void histogram(const std::vector<Example>& rows, std::ostream& out) {
   }
 }
 
-void check(const Args& args, const Context& context) {
+void check(const Args& args, Context& context) {
   Document document = Document::read(args.config);
   for (const auto& o : args.overrides) document.override_with(o);
+  load_plugins(context.registry, document);
   const RunConfig config = parse_run_config(document, context.registry);
   RunSetup run = set_up(config, document, context.registry);
   const char* no_color = std::getenv("NO_COLOR");

@@ -55,6 +55,8 @@ int run_cli(int argc, const char* const* argv, const Registry& registry) {
   app.fallthrough();
   cli::add_train(app, context);
   cli::add_check(app, context);
+  cli::add_check_loss(app, context);
+  cli::add_experiment(app, context);
   cli::add_init(app, context);
   cli::add_generate(app, context);
   cli::add_logprobs(app, context);

@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 
 #include "luce/base/error.h"
 #include "luce/base/file.h"
 #include "luce/base/progress.h"
 #include "luce/data/training_report.h"
+#include "luce/loss/plugin.h"
 #include "luce/model/causal_lm.h"
 #include "luce/ops/device.h"
 #include "luce/train/config.h"
@@ -27,7 +29,9 @@ void explain(const Registry& registry, const std::string& name) {
   std::string formula = "  " + info.formula;
   for (size_t at = 0; (at = formula.find('\n', at)) != std::string::npos; at += 3)
     formula.replace(at, 1, "\n  ");
-  std::cout << formula << "\n\n" << info.notes << "\n\nPaper: " << info.paper << "\n";
+  std::cout << formula << "\n\n" << info.notes << "\n";
+  if (!info.weights.empty()) std::cout << "\nGradient weights: " << info.weights << "\n";
+  std::cout << "\nPaper: " << info.paper << "\n";
   if (!info.aliases.empty()) {
     std::cout << "Also known as:";
     for (const auto& alias : info.aliases) std::cout << " " << alias;
@@ -104,17 +108,27 @@ void env() {
 
 }  // namespace
 
+void add_plugin_option(CLI::App& verb, Context& context) {
+  const auto load = [&context](const std::vector<std::string>& paths) {
+    for (const auto& path : paths) load_plugin(context.registry, path, "--plugin");
+  };
+  verb.add_option_function<std::vector<std::string>>(
+          "--plugin", load, "A shared object with losses of your own; may be given several times")
+      ->allow_extra_args(false);
+}
+
 void add_list(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("list", "List losses, tasks and model types");
+  add_plugin_option(*verb, context);
   verb->callback([&context] {
     std::cout << "losses (luce explain NAME):\n";
     for (const auto& info : context.registry.losses()) {
-      std::cout << "  " << info.name << "  " << info.title;
+      std::cout << "  " << std::left << std::setw(19) << info.name << info.title;
       for (const auto& alias : info.aliases) std::cout << "  (also " << alias << ")";
       std::cout << "\n";
     }
     std::cout << "tasks:\n  sft  maximum likelihood of texts or completions\n"
-                 "  preference  learning from (chosen, rejected) pairs\n"
+                 "  preference  learning from judged answers: pairs, labels, ranks, scores\n"
                  "model types:\n  llama\n"
                  "learning rates:\n  constant, linear, cosine; each with a warm-up\n";
   });
@@ -124,6 +138,7 @@ void add_explain(CLI::App& app, Context& context) {
   auto name = std::make_shared<std::string>();
   CLI::App* verb = app.add_subcommand("explain", "Formula, paper and options of a loss");
   verb->add_option("NAME", *name, "A loss, as `luce list` names it")->required();
+  add_plugin_option(*verb, context);
   verb->callback([name, &context] { explain(context.registry, *name); });
 }
 
@@ -131,6 +146,7 @@ void add_schema(CLI::App& app, Context& context) {
   auto markdown = std::make_shared<bool>(false);
   CLI::App* verb = app.add_subcommand("schema", "Print the JSON Schema of a config");
   verb->add_flag("--table", *markdown, "A Markdown table of all keys instead");
+  add_plugin_option(*verb, context);
   verb->callback([markdown, &context] {
     if (!*markdown) {
       std::cout << config_schema(context.registry).dump(2) << "\n";

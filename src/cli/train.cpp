@@ -37,6 +37,7 @@ void add_train(CLI::App& app, Context& context) {
   verb->callback([args, &context] {
     Document document = Document::read(args->config);
     for (const auto& o : args->overrides) document.override_with(o);
+    load_plugins(context.registry, document);
     const RunConfig config = parse_run_config(document, context.registry);
     for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, on_signal);
     const TrainResult result = train(config, document, context.registry,

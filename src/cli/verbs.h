@@ -11,13 +11,18 @@ namespace luce::cli {
 
 /// What all verbs share. A verb that ends otherwise than with success sets `exit_code`.
 struct Context {
-  const Registry& registry;
+  Registry registry;  // the program's own, and what plug-ins add
   int exit_code = 0;
   bool quiet = false;  // no progress, no notes
 };
 
+/// Gives a verb that reads no config the option --plugin. It is obeyed before the verb runs.
+void add_plugin_option(CLI::App& verb, Context& context);
+
 void add_train(CLI::App& app, Context& context);
 void add_check(CLI::App& app, Context& context);
+void add_check_loss(CLI::App& app, Context& context);
+void add_experiment(CLI::App& app, Context& context);
 void add_init(CLI::App& app, Context& context);
 void add_generate(CLI::App& app, Context& context);
 void add_logprobs(CLI::App& app, Context& context);

@@ -10,8 +10,9 @@
 namespace luce::cli_test {
 namespace {
 
-const std::set<std::string> kVerbs = {"train",  "check", "init",    "generate", "logprobs",
-                                      "report", "list",  "explain", "schema",   "env"};
+const std::set<std::string> kVerbs = {"train", "check",    "check-loss", "experiment",
+                                      "init",  "generate", "logprobs",   "report",
+                                      "list",  "explain",  "schema",     "env"};
 const std::string kHelp =
     "\nRun `luce --help` for the verbs, `luce VERB --help` for their options.";
 
@@ -53,7 +54,8 @@ TEST(Cli, PrintsItsVersion) {
 TEST(Cli, AsksForAVerb) {
   const Workspace at;
   const std::string all =
-      "train, check, init, generate, logprobs, report, list, explain, schema, env";
+      "train, check, check-loss, experiment, init, generate, logprobs, report, list, explain, "
+      "schema, env";
   expect_refusal(at, {}, 64, "a verb is needed: " + all + kHelp);
   expect_refusal(at, {"--nope"}, 64, "a verb is needed: " + all + kHelp);
   expect_refusal(at, {"nope"}, 64, "unknown verb \"nope\"; the verbs are " + all + kHelp);
@@ -82,8 +84,8 @@ TEST(Cli, ListsWhatThereIs) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.err, "");
   for (const std::string line :
-       {"  dpo  Direct Preference Optimization  (also sigmoid)\n", "  sft  ", "  preference  ",
-        "  llama\n", "  constant, linear, cosine; each with a warm-up\n"})
+       {"  dpo                Direct Preference Optimization  (also sigmoid)\n", "  sft  ",
+        "  preference  ", "  llama\n", "  constant, linear, cosine; each with a warm-up\n"})
     EXPECT_TRUE(holds(outcome.out, line)) << line << outcome.out;
 }
 
@@ -94,18 +96,27 @@ TEST(Cli, ExplainsALossByAnyOfItsNames) {
   for (const std::string part :
        {"dpo: Direct Preference Optimization\n",
         "h = beta * [(log pi(y+) - log pi_ref(y+)) - (log pi(y-) - log pi_ref(y-))]\n",
-        "arXiv:2305.18290", "Also known as: sigmoid\n", "| `beta` | a number | `0.1` | ",
+        "Gradient weights: beta [(1-eps)(1-p) - eps p]", "arXiv:2305.18290",
+        "Also known as: sigmoid\n", "| `beta` | a number | `0.1` | ",
         "| `label_smoothing` | a number | `0.0` | ",
         "In a config: \"loss\": {\"type\": \"dpo\"}\n"})
     EXPECT_TRUE(holds(outcome.out, part)) << part << outcome.out;
   EXPECT_EQ(luce({"explain", "sigmoid"}).out, outcome.out);
 }
 
+TEST(Cli, ChecksAllIdentities) {
+  const Outcome outcome = luce({"experiment", "identities"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(holds(outcome.out, "ok      1  ")) << outcome.out;
+  EXPECT_TRUE(holds(outcome.out, "\n42 of 42 identities hold\n")) << outcome.out;
+  EXPECT_EQ(luce({"experiment", "nothing"}).sentence(),
+            "there is no experiment \"nothing\"; there is identities");
+}
+
 TEST(Cli, NamesTheNearestLossOrAllOfThem) {
   const Workspace at;
   const std::string slip = luce({"explain", "dop"}).sentence();
-  EXPECT_EQ(slip.substr(0, slip.find(" Known")),
-            "luce explain: unknown loss \"dop\"; did you mean \"dpo\"?");
+  EXPECT_EQ(slip, "luce explain: unknown loss \"dop\"; did you mean \"dpo\"?");
   const Outcome outcome = luce({"explain", "nope"});
   EXPECT_EQ(outcome.code, 64);
   EXPECT_EQ(outcome.sentence().rfind("luce explain: unknown loss \"nope\"; known losses: ", 0), 0U)
