@@ -54,6 +54,9 @@ Finding finite_differences(const Subject& subject) {
                       kinks ? cat(", ", kinks, " at a kink left out") : "")};
 }
 
+/// Of each answer the mean over its tokens, times the first term's total: what training logs as
+/// weights/chosen and weights/rejected, positive where chosen answers are raised and rejected ones
+/// lowered.
 Finding gradient_weights(const Subject& subject) {
   std::ostringstream table;
   std::string negative;

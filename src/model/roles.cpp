@@ -66,8 +66,10 @@ Tensor Reference::hidden(const Batch& batch) const {
 }
 
 std::vector<std::pair<std::string, Tensor>> Reference::weights() {
+  if (!moving_)
+    throw ArgumentError("[Reference] a model that is given as a constant cannot follow a policy");
   const at::NoGradGuard no_grad;
-  auto& parameters = model_->parameters();
+  auto& parameters = moving_->parameters();
   if (master_.empty())
     for (const auto& p : parameters) {
       const Tensor work = p.work.detach();
@@ -85,7 +87,7 @@ void Reference::follow(const Policy& policy, double share) {
   for (size_t i = 0; i < own.size(); ++i) {
     Tensor master = own[i].second;
     master.mul_(1 - share).add_(theirs[i].master.detach(), share);
-    Tensor work = model_->parameters()[i].work.detach();
+    Tensor work = moving_->parameters()[i].work.detach();
     if (work.scalar_type() != master.scalar_type()) work.copy_(master);
   }
 }
@@ -101,7 +103,7 @@ void Reference::set_weights(const std::vector<std::pair<std::string, Tensor>>& g
       throw DataError(cat("the checkpoint holds the weights of another reference model: \"", name,
                           "\" is missing or of another shape"));
     Tensor(master).copy_(found->second);
-    model_->parameters()[i].work.detach().copy_(master);
+    moving_->parameters()[i].work.detach().copy_(master);
   }
 }
 

@@ -11,6 +11,8 @@
 #include "luce/base/log.h"
 #include "luce/base/random.h"
 #include "train/loss_part.h"
+#include "train/mismatched.h"
+#include "train/offline_metrics.h"
 
 namespace luce {
 namespace {
@@ -31,55 +33,7 @@ std::vector<const Example*> pointers(const std::vector<Example>& rows) {
   return out;
 }
 
-/// The rows with an answer of the row before beside each of their own (KTO, arXiv:2402.01306 §4.1),
-/// the last row's going to the first; what is longer than max_length loses its end.
-std::vector<Example> with_mismatched(const std::vector<const Example*>& rows, int64_t max_length) {
-  std::vector<Example> out;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const Example &row = *rows[i], &other = *rows[(i + rows.size() - 1) % rows.size()];
-    Example wide = row;
-    wide.roles.clear();
-    for (size_t k = 0; k < row.completions.size(); ++k) wide.roles.push_back(row.role(k));
-    for (size_t k = 0; k < row.completions.size(); ++k) {
-      if (row.role(k) == Role::gold) continue;
-      auto answer = other.completions[std::min(k, other.completions.size() - 1)];
-      const auto room = static_cast<size_t>(max_length) - row.prompt.size();
-      answer.resize(std::min(answer.size(), room));
-      wide.completions.push_back(std::move(answer));
-      wide.roles.push_back(Role::mismatched);
-    }
-    out.push_back(std::move(wide));
-  }
-  return out;
-}
-
-/// Of every answer the scalar weight of its ∇log π in the gradient: positive where the loss raises
-/// a chosen answer or lowers a rejected one.
-void record_weights(const GroupInputs& x, const Tensor& d_logps, double divisor, Metrics& metrics) {
-  const Tensor w = (TokenValues{d_logps, x.logps.offset}.mean() * divisor).to(at::kCPU);
-  const double* weight = w.const_data_ptr<double>();
-  for (size_t c = 0; c < x.role.size(); ++c) {
-    if (x.role[c] == Role::chosen) metrics.sample("weights/chosen", -weight[c]);
-    if (x.role[c] == Role::rejected) metrics.sample("weights/rejected", weight[c]);
-  }
-}
-
 }  // namespace
-
-uint64_t content_key(const Example& example) {
-  uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a over the ids, with the cuts between the parts
-  const auto mix = [&](uint64_t word) {
-    for (int byte = 0; byte < 8; ++byte)
-      hash = (hash ^ ((word >> (8 * byte)) & 0xFF)) * 0x100000001b3U;
-  };
-  const auto part = [&](const std::vector<int64_t>& ids) {
-    mix(ids.size());
-    for (const int64_t id : ids) mix(static_cast<uint64_t>(id));
-  };
-  part(example.prompt);
-  for (const auto& c : example.completions) part(c);
-  return hash;
-}
 
 OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
                          std::vector<Example> train, std::vector<Example> eval,
@@ -351,7 +305,7 @@ HeadGradients OfflineTask::gradient(LossPart part, const Totals& totals, const S
   inputs.logps.values = inputs.logps.values.detach();
   record(inputs, part.stats, metrics);
   if (with_gradient && cut() >= Coupling::sequence)
-    record_weights(inputs, g.logps, totals.of(terms.front().per), metrics);
+    add_gradient_weights(inputs, g.logps, totals.of(terms.front().per), metrics);
   return g;
 }
 
@@ -464,94 +418,6 @@ Metrics OfflineTask::evaluate() {
   }
   metrics.add("loss", 0, 1);
   return metrics;
-}
-
-void SftTask::record(const GroupInputs& x, const HeadStats& stats, Metrics& metrics) const {
-  const auto tokens = static_cast<double>(x.logps.offset.back());
-  metrics.add("entropy", total(stats.entropy), tokens);
-  metrics.add("mean_token_accuracy", total(stats.greedy_match), tokens);
-}
-
-void PreferenceTask::record(const GroupInputs& x, const HeadStats& stats, Metrics& metrics) const {
-  const Tensor sums = x.logps.sum(), lengths = x.logps.length();
-  const Tensor logits = TokenValues{stats.mean_logit, x.logps.offset}.sum();
-  const Tensor hits = TokenValues{stats.greedy_match, x.logps.offset}.sum();
-  const Tensor entropy = TokenValues{stats.entropy, x.logps.offset}.sum();
-  const Tensor rewards = loss().rewards(x);
-  const auto add = [&](const std::string& name, const Tensor& values, const Tensor& of,
-                       double count) {
-    metrics.add(name, total(values.index_select(0, of)), count);
-  };
-  for (const auto& [name, role] :
-       {std::pair{"chosen", Role::chosen}, std::pair{"rejected", Role::rejected},
-        std::pair{"ranked", Role::ranked}}) {
-    const Tensor of = x.with_role(role);
-    const auto answers = static_cast<double>(of.numel());
-    if (answers == 0) continue;
-    const double tokens = total(lengths.index_select(0, of));
-    add(cat("logps/", name), sums, of, answers);
-    add(cat("logits/", name), logits, of, tokens);
-    add(cat("completions/", name, "_length"), lengths, of, answers);
-    if (rewards.defined()) add(cat("rewards/", name), rewards, of, answers);
-    add("entropy", entropy, of, tokens);
-    if (role != Role::rejected) add("mean_token_accuracy", hits, of, tokens);
-  }
-  if (!rewards.defined()) return;
-  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
-  if (w.numel() != l.numel() || w.numel() != x.num_groups()) return;  // the rows are no pairs
-  const Tensor margin = rewards.index_select(0, w) - rewards.index_select(0, l);
-  metrics.add("rewards/margins", total(margin), static_cast<double>(w.numel()));
-  metrics.add("rewards/accuracies", total(margin.gt(0)),  // a tie counts as wrong
-              static_cast<double>(w.numel()));
-}
-
-void OfflineTask::check_start(const GroupInputs& x, const std::vector<int64_t>& rows) const {
-  if (!frozen_.is_start || !x.ref_logps) return;
-  const double per_token = policy_dtype() == at::kBFloat16 ? 2e-2 : 1e-4;
-  const Tensor gap = (x.logps.sum().detach() - x.ref_logps->sum()).abs().to(at::kCPU);
-  const auto group_of = x.group_of();
-  for (size_t c = 0; c < x.role.size(); ++c) {
-    const double off = gap[static_cast<int64_t>(c)].item<double>();
-    const double bound = per_token * static_cast<double>(x.logps.offset[c + 1] - x.logps.offset[c]);
-    if (!(off <= bound))
-      throw SanityError(
-          cat("before the first update policy and reference are the same weights, so "
-              "every log-ratio must be 0; an answer of row ",
-              rows[static_cast<size_t>(group_of[c])], " has one of ", off,
-              ", above the rounding error of ", bound,
-              ". If the reference differs on purpose, name its folder in "
-              "reference.path; cached log-probs of another model are removed by "
-              "emptying data.cache_dir"));
-  }
-}
-
-PrecomputedLogps precompute_logps(const Reference& reference, const std::vector<Example>& rows,
-                                  const OfflineOptions& options) {
-  PrecomputedLogps out;
-  std::vector<const Example*> waiting;
-  int64_t tokens = 0;
-  const auto flush = [&] {
-    if (waiting.empty()) return;
-    const Batch batch = make_batch(waiting, options.batch).to(reference.model().options().device);
-    const Tensor logps = head(reference.hidden(batch), reference.head_weight(), batch.targets,
-                              {.chunk_bytes = options.chunk_bytes})
-                             .logps.to(at::kCPU, at::kFloat)
-                             .contiguous();
-    const float* values = logps.data_ptr<float>();
-    const auto units = batch.units();
-    for (size_t q = 0; q < waiting.size(); ++q)
-      out[content_key(*waiting[q])].assign(values + units[q], values + units[q + 1]);
-    waiting.clear();
-    tokens = 0;
-  };
-  for (const auto& row : rows) {
-    const int64_t more = rows_of(row, options.batch);
-    if (tokens + more > options.micro_batch_tokens) flush();
-    waiting.push_back(&row);
-    tokens += more;
-  }
-  flush();
-  return out;
 }
 
 }  // namespace luce

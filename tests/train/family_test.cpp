@@ -228,6 +228,14 @@ TEST(ReferenceSync, MovesTheReferenceByTheShareEverySoManySteps) {
             "\"model.embed_tokens.weight\" is missing or of another shape");
 }
 
+TEST(ReferenceSync, NeedsAModelThatIsNotConstant) {
+  const std::shared_ptr<const CausalLM> constant = test::small_model(at::kFloat);
+  Reference reference(constant);
+  const Policy policy(test::small_model(at::kFloat));
+  EXPECT_EQ(test::message_of<ArgumentError>([&] { reference.follow(policy, 0.5); }),
+            "[Reference] a model that is given as a constant cannot follow a policy");
+}
+
 TEST(ReferenceSync, KeepsSmallSharesOfABf16Model) {
   Reference reference(test::small_model(at::kBFloat16, true, 2));
   const Policy policy(test::small_model(at::kBFloat16));

@@ -47,7 +47,9 @@ class Policy {
 /// A frozen model.
 class Reference {
  public:
-  explicit Reference(std::shared_ptr<CausalLM> model) : model_(std::move(model)) {}
+  explicit Reference(std::shared_ptr<const CausalLM> model) : model_(std::move(model)) {}
+  /// The same for one that may follow a policy.
+  explicit Reference(std::shared_ptr<CausalLM> model) : model_(model), moving_(std::move(model)) {}
 
   /// The hidden states behind a batch's targets: [M, D], without a graph.
   Tensor hidden(const Batch& batch) const;
@@ -56,6 +58,7 @@ class Reference {
 
   /// Moves the weights towards the policy's: θ_ref ← share · θ + (1 − share) · θ_ref (TR-DPO,
   /// Gorbatovski et al., arXiv:2404.09656). In f32 for bf16 models: small shares are not lost.
+  /// Throws ArgumentError, as the two below, where the model was given as a constant.
   void follow(const Policy& policy, double share);
   /// The weights as they are moved, for a checkpoint: (name, f32 or f64 tensor), shared.
   std::vector<std::pair<std::string, Tensor>> weights();
@@ -63,8 +66,9 @@ class Reference {
   void set_weights(const std::vector<std::pair<std::string, Tensor>>& weights);
 
  private:
-  std::shared_ptr<CausalLM> model_;
-  std::vector<Tensor> master_;  // of models below f32, once they have been moved
+  std::shared_ptr<const CausalLM> model_;
+  std::shared_ptr<CausalLM> moving_;  // the same model, where it may be changed
+  std::vector<Tensor> master_;        // of models below f32, once they have been moved
 };
 
 }  // namespace luce
