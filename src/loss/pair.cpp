@@ -188,8 +188,7 @@ Terms PairLoss::operator()(const GroupInputs& x, const PairModifiers& modifiers,
     const Tensor& p = pair.preference;
     value = p * value + (1 - p) * value_of(pair.swapped());
   }
-  const Tensor weight = modifiers.use_weighting ? wpo_weights(x) : Tensor();
-  if (weight.defined()) value = value * weight;
+  if (modifiers.use_weighting) value = value * wpo_weights(x);
   Terms terms{{value, Per::item, 1}};
   if (const double chosen = nll_weight() + modifiers.rpo_alpha; chosen != 0)
     terms.push_back(nll(x, Role::chosen, chosen));
@@ -248,9 +247,9 @@ Needs ModifiedPairLoss::needs() const {
 Tensor ModifiedPairLoss::rewards(const GroupInputs& x) const {
   if (!modifiers_.ld_alpha) return loss_->rewards(x);
   GroupInputs discounted = x;  // rewards are of what the loss compares
-  for (TokenValues* tokens :
-       {&discounted.logps, discounted.ref_logps ? &*discounted.ref_logps : nullptr})
-    if (tokens) *tokens = ld_discounted(*tokens, x.group, *modifiers_.ld_alpha);
+  discounted.logps = ld_discounted(x.logps, x.group, *modifiers_.ld_alpha);
+  if (x.ref_logps)
+    discounted.ref_logps = ld_discounted(*x.ref_logps, x.group, *modifiers_.ld_alpha);
   return loss_->rewards(discounted);
 }
 

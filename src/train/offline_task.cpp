@@ -242,7 +242,8 @@ void OfflineTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
                     metrics);
   };
   HeadOptions options = head_options(wanted);
-  if (two_phases) options.entropy = options.greedy_match = options.mean_logit = false;
+  if (two_phases)  // the first phase took the statistics
+    options.entropy = options.log_sum_p2 = options.greedy_match = options.mean_logit = false;
   if (needs.logps) {
     head_backward(hidden, policy_.model().head_weight(), batch.targets,
                   batch.units(two_phases ? Coupling::token : cut()), options, fn, d_hidden,
