@@ -7,6 +7,7 @@
 
 #include "luce/base/error.h"
 #include "luce/base/progress.h"
+#include "luce/data/judgements.h"
 #include "luce/train/run.h"
 #include "verbs.h"
 
@@ -18,22 +19,6 @@ struct Args {
   std::vector<std::string> overrides;
   int64_t rows = 3;
 };
-
-const char* name_of(Role role) {
-  switch (role) {
-    case Role::chosen:
-      return "chosen";
-    case Role::rejected:
-      return "rejected";
-    case Role::ranked:
-      return "ranked";
-    case Role::gold:
-      return "gold";
-    case Role::mismatched:
-      break;
-  }
-  return "mismatched";
-}
 
 /// Tokens of one row: plain where they are context, marked where they are scored.
 void render(const Example& row, const Tokenizer* tokenizer, bool color, std::ostream& out) {

@@ -128,4 +128,20 @@ void read_judgements(const Columns& row, RowType type, const DatasetOptions& opt
   }
 }
 
+std::string name_of(Role role) {
+  switch (role) {
+    case Role::chosen:
+      return "chosen";
+    case Role::rejected:
+      return "rejected";
+    case Role::ranked:
+      return "ranked";
+    case Role::gold:
+      return "gold";
+    case Role::mismatched:
+      break;
+  }
+  return "mismatched";
+}
+
 }  // namespace luce

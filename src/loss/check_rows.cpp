@@ -7,6 +7,7 @@
 
 #include "luce/base/error.h"
 #include "luce/base/random.h"
+#include "luce/data/judgements.h"
 
 namespace luce::checks {
 namespace {
@@ -86,22 +87,6 @@ MadeRow part_of(const MadeRow& row, size_t k, size_t begin, size_t end) {
   out.example.scores = {row.example.scores[k]};
   out.answers = {{at(row.answers[k], begin), at(row.answers[k], end)}};
   return out;
-}
-
-std::string name_of(Role role) {
-  switch (role) {
-    case Role::chosen:
-      return "chosen";
-    case Role::rejected:
-      return "rejected";
-    case Role::ranked:
-      return "ranked";
-    case Role::gold:
-      return "gold";
-    case Role::mismatched:
-      return "mismatched";
-  }
-  throw ArgumentError("[check_loss] unknown role");
 }
 
 }  // namespace

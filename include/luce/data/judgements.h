@@ -1,6 +1,8 @@
 // What a row says about its completions beside their texts: which is better, by how much, who says.
 #pragma once
 
+#include <string>
+
 #include "luce/data/examples.h"
 
 namespace luce {
@@ -10,5 +12,8 @@ namespace luce {
 /// value, on counts that differ, and on values that contradict each other.
 void read_judgements(const Columns& row, RowType type, const DatasetOptions& options,
                      RowTexts& texts);
+
+/// "chosen", "rejected", …
+std::string name_of(Role role);
 
 }  // namespace luce
