@@ -35,7 +35,8 @@ std::vector<int64_t> Batch::units(Coupling coupling) const {
 
 Batch Batch::to(const c10::Device& device) const {
   Batch out = *this;
-  for (Tensor* t : {&out.tokens, &out.positions, &out.targets, &out.head_rows}) *t = t->to(device);
+  for (Tensor* t : {&out.tokens, &out.positions, &out.targets, &out.head_rows, &out.own_rows})
+    if (t->defined()) *t = t->to(device);
   return out;
 }
 
@@ -43,13 +44,13 @@ int64_t rows_of(const Example& example, const BatchOptions& options) {
   const auto p = static_cast<int64_t>(example.prompt.size());
   int64_t rows = options.prefix_sharing ? p : p * static_cast<int64_t>(example.completions.size());
   for (const auto& c : example.completions)
-    rows += std::max<int64_t>(0, static_cast<int64_t>(c.size()) - 1);
+    rows += std::max<int64_t>(0, static_cast<int64_t>(c.size()) - (options.own_rows ? 0 : 1));
   return rows;
 }
 
 Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions& options) {
   Batch b;
-  std::vector<int64_t> tokens, positions, targets, head_rows;
+  std::vector<int64_t> tokens, positions, targets, head_rows, own_rows;
   b.offset = {0};
   b.group = {0};
   const auto append = [&](const std::vector<int64_t>& ids, size_t count, int64_t position) {
@@ -70,7 +71,8 @@ Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions
       if (k == 0 || !options.prefix_sharing)
         b.prompts.push_back(append(example->prompt, example->prompt.size(), 0));
       const Segment& prompt = b.prompts.back();
-      const Segment own = append(answer, answer.empty() ? 0 : answer.size() - 1, p);
+      const size_t run = options.own_rows || answer.empty() ? answer.size() : answer.size() - 1;
+      const Segment own = append(answer, run, p);
       b.completions.push_back(own);
       b.parent.push_back(static_cast<int64_t>(b.prompts.size()) - 1);
       b.role.push_back(example->role(k));
@@ -81,6 +83,7 @@ Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions
         // The prompt's last row predicts the first token of every answer.
         head_rows.push_back(j == 0 ? prompt.begin + prompt.length - 1
                                    : own.begin + static_cast<int64_t>(j) - 1);
+        own_rows.push_back(own.begin + static_cast<int64_t>(j));
       }
       b.offset.push_back(static_cast<int64_t>(targets.size()));
       b.num_tokens += p + static_cast<int64_t>(answer.size());
@@ -95,6 +98,7 @@ Batch make_batch(const std::vector<const Example*>& examples, const BatchOptions
   b.positions = at::tensor(positions, at::kLong);
   b.targets = at::tensor(targets, at::kLong);
   b.head_rows = at::tensor(head_rows, at::kLong);
+  if (options.own_rows) b.own_rows = at::tensor(own_rows, at::kLong);
   return b;
 }
 

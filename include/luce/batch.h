@@ -31,13 +31,15 @@ struct Judgements {
 
 struct Batch {
   Tensor tokens, positions;  // [N] i64: every prompt once, each followed by its completions, which
-                             // continue its positions. A completion's last token is only a target
+                             // continue its positions. A completion's last token is only a target,
+                             // unless own_rows are asked for
   std::vector<Segment> prompts;      // [P]
-  std::vector<Segment> completions;  // [C] the rows of each, its last token left out
+  std::vector<Segment> completions;  // [C] the rows of each
   std::vector<int64_t> parent;       // [C] the prompt of each
   std::vector<Role> role;            // [C]
   Tensor targets;                    // [M] i64: the scored tokens of all completions, in order
   Tensor head_rows;                  // [M] i64: the row of the stream that predicts each
+  Tensor own_rows;                   // [M] i64: its own row; undefined unless asked for
   std::vector<int64_t> offset;       // [C+1] completion c owns targets [offset[c], offset[c+1])
   std::vector<int64_t> group;  // [Q+1] group q owns completions [group[q], group[q+1]): a pair,
                                // or a lone demonstration
@@ -58,6 +60,7 @@ struct Batch {
 
 struct BatchOptions {
   bool prefix_sharing = true;  // false: every completion runs a prompt of its own
+  bool own_rows = false;  // completions run with their last token, which a head of scores reads
 };
 
 /// Lays examples out as one batch. Throws ArgumentError on an example without a prompt token or

@@ -218,7 +218,7 @@ ModelConfig read_model_config(const std::filesystem::path& folder) {
   return parse_model_config(parse_json(text, path.string()), path.string());
 }
 
-Json to_json(const ModelConfig& c, const std::string& dtype) {
+Json to_json(const ModelConfig& c, const std::string& dtype, const std::string& class_name) {
   Json out = c.source;
   if (out.is_null()) {
     const Json rope_type = {{"rope_type", c.rope.type}, {"rope_theta", c.rope.theta}};
@@ -250,7 +250,7 @@ Json to_json(const ModelConfig& c, const std::string& dtype) {
       rope["original_max_position_embeddings"] = c.rope.original_max_position_embeddings;
     }
   }
-  out["architectures"] = Json::array({"LlamaForCausalLM"});
+  out["architectures"] = Json::array({class_name});
   out["vocab_size"] = c.vocab_size;
   if (out.contains("torch_dtype")) out["torch_dtype"] = dtype;
   if (out.contains("dtype") || !out.contains("torch_dtype")) out["dtype"] = dtype;

@@ -9,7 +9,7 @@ namespace luce {
 const Architecture& architecture_of(const ModelConfig& config) {
   static const std::array<Architecture, 1> table{{
       {.model_type = "llama",
-       .class_name = "LlamaForCausalLM",
+       .class_prefix = "Llama",
        .embedding = "model.embed_tokens.weight",
        .final_norm = "model.norm.weight",
        .head = "lm_head.weight",

@@ -57,10 +57,10 @@ std::vector<std::pair<std::string, Tensor>> task_tensors(const fs::path& folder)
 
 fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimizer,
                          const TrainerState& state, const fs::path& model_source) {
-  Policy& policy = task.policy();
+  Trainable& model = task.trained();
   const fs::path folder = output_dir / cat(kPrefix, state.global_step);
   write_folder_atomic(folder, [&](const fs::path& temporary) {
-    policy.model().save(temporary);
+    model.decoder().save(temporary);
     copy_tokenizer_files(model_source, temporary);
     std::vector<TensorData> data;
     std::vector<Tensor> alive;  // copies on the CPU, until they are written
@@ -68,8 +68,8 @@ fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimize
       alive.push_back(t.to(at::kCPU));
       data.push_back({name, stored(t), t.sizes().vec(), alive.back().data_ptr()});
     };
-    for (size_t i = 0; i < policy.parameters().size(); ++i) {
-      const auto& p = policy.parameters()[i];
+    for (size_t i = 0; i < model.parameters().size(); ++i) {
+      const auto& p = model.parameters()[i];
       add(p.name + ".m", optimizer.first_moments()[i]);
       add(p.name + ".v", optimizer.second_moments()[i]);
       if (!p.master.is_same(p.work)) add(p.name + ".master", p.master);
@@ -91,16 +91,11 @@ fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimize
 
 TrainerState load_checkpoint(const fs::path& folder, Task& task, AdamW& optimizer) {
   const at::NoGradGuard no_grad;
-  Policy& policy = task.policy();
-  const auto model = CausalLM::load(folder, policy.model().options());
+  Trainable& model = task.trained();
+  model.decoder().read_weights(folder);
   const SafetensorsFile file(folder / "optimizer.safetensors");
-  for (size_t i = 0; i < policy.parameters().size(); ++i) {
-    auto& p = policy.parameters()[i];
-    if (model->parameters().size() != policy.parameters().size() ||
-        model->parameters()[i].work.sizes() != p.work.sizes())
-      throw DataError(cat(folder.string(), ": this checkpoint is of another model: \"", p.name,
-                          "\" differs in shape"));
-    p.work.detach().copy_(model->parameters()[i].work);
+  for (size_t i = 0; i < model.parameters().size(); ++i) {
+    auto& p = model.parameters()[i];
     const auto fill = [&](const std::string& name, const Tensor& into) {
       const TensorInfo* info = file.find(name);
       if (info == nullptr || info->dtype != stored(into) ||

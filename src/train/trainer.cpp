@@ -11,7 +11,7 @@ namespace luce {
 Trainer::Trainer(Task& task, TrainerOptions options)
     : task_(task),
       options_(std::move(options)),
-      optimizer_(task_.policy().parameters(), options_.adamw) {}
+      optimizer_(task_.trained().parameters(), options_.adamw) {}
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
   state_ = load_checkpoint(checkpoint, task_, optimizer_);
@@ -58,14 +58,14 @@ TrainResult Trainer::run() {
 
 void Trainer::one_step(int64_t step, Metrics& window) {
   const auto begin = std::chrono::steady_clock::now();
-  Policy& policy = task_.policy();
+  Trainable& model = task_.trained();
   Step work = task_.next(step);
   work.detailed = (step + 1) % options_.logging_steps == 0 || step + 1 == options_.steps;
-  policy.zero_gradients();
+  model.zero_gradients();
   Metrics metrics;
   for (size_t i = 0; i < work.micro_batches.size(); ++i) task_.accumulate(work, i, metrics);
 
-  const double norm = gradient_norm(policy.parameters());
+  const double norm = gradient_norm(model.parameters());
   if (!std::isfinite(norm)) {
     std::string rows;
     for (size_t i = 0; i < work.rows.size() && i < 8; ++i) rows += cat(i ? ", " : "", work.rows[i]);

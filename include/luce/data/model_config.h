@@ -44,10 +44,11 @@ ModelConfig parse_model_config(const Json& json, const std::string& name);
 /// Reads `config.json` of a folder. Throws MissingFileError, DataError.
 ModelConfig read_model_config(const std::filesystem::path& folder);
 
-/// The JSON to save beside weights of `dtype`: the source with its keys and their order, where only
-/// dtype, architectures and vocab_size are set anew; all keys, in the new spelling, without a
-/// source.
-Json to_json(const ModelConfig& config, const std::string& dtype);
+/// The JSON to save beside weights of `dtype` that transformers loads as `class_name`: the source
+/// with its keys and their order, where only dtype, architectures and vocab_size are set anew; all
+/// keys, in the new spelling, without a source.
+Json to_json(const ModelConfig& config, const std::string& dtype,
+             const std::string& class_name = "LlamaForCausalLM");
 
 /// The angle per position of each pair of a head's dimensions, in radians: [head_dim / 2].
 std::vector<double> rope_inverse_frequencies(const ModelConfig& config);

@@ -10,8 +10,8 @@ namespace luce {
 /// How one family of decoders names its tensors. "{}" stands for the block's number; the matrices
 /// are [out, in], a bias has the name of its matrix with ".bias" in place of ".weight".
 struct Architecture {
-  std::string model_type;  // as config.json says
-  std::string class_name;  // "architectures" in config.json
+  std::string model_type;    // as config.json says
+  std::string class_prefix;  // of the classes in its "architectures": "Llama" of LlamaForCausalLM
   std::string embedding, final_norm, head;
   std::string input_norm, q, k, v, o, post_attention_norm, gate, up, down;
 };

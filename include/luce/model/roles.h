@@ -9,39 +9,72 @@
 
 #include "luce/batch.h"
 #include "luce/model/causal_lm.h"
+#include "luce/model/score_model.h"
 #include "luce/ops/head.h"
 
 namespace luce {
 
-/// A model that is trained.
-class Policy {
+/// A model that is trained: gradient buffers, master weights, and the passes that fill them.
+class Trainable {
  public:
   /// Makes gradient buffers and, where the dtype is below f32, master weights.
-  explicit Policy(std::shared_ptr<CausalLM> model);
+  explicit Trainable(std::shared_ptr<Decoder> decoder);
 
-  /// The hidden states behind a batch's targets, with the graph that leads to them.
+  /// The trunk's output at some rows of a batch, with the graph that leads to it.
   struct Pass {
     Tensor embedded;  // [N, D] a leaf of its own: its gradient goes to the embedding row by row
     Tensor tokens;    // [N]
-    Tensor hidden;    // [M, D]
+    Tensor hidden;    // [R, D]
   };
-  Pass forward(const Batch& batch) const;
+  /// `rows` [R] i64 of the batch's stream.
+  Pass forward(const Batch& batch, const Tensor& rows) const;
+  /// Adds all gradients of what was computed from a pass to the buffers, for d_output =
+  /// ∂loss/∂output; frees the graph.
+  void backward(Pass& pass, const Tensor& output, const Tensor& d_output);
 
+  const Decoder& decoder() const { return *decoder_; }
+  Decoder& decoder() { return *decoder_; }
+  std::vector<Parameter>& parameters() { return decoder_->parameters(); }
+  void zero_gradients();
+
+ private:
+  std::shared_ptr<Decoder> decoder_;
+};
+
+/// A language model that is trained.
+class Policy : public Trainable {
+ public:
+  explicit Policy(std::shared_ptr<CausalLM> model);
+
+  /// The hidden states behind a batch's targets.
+  Pass forward(const Batch& batch) const { return Trainable::forward(batch, batch.head_rows); }
   /// Adds the trunk's gradients for d_hidden [M, D] to the buffers; frees the graph.
-  void backward(Pass& pass, const Tensor& d_hidden);
+  void backward(Pass& pass, const Tensor& d_hidden) {
+    Trainable::backward(pass, pass.hidden, d_hidden);
+  }
 
   /// Statistics of a batch's targets, without a gradient.
   HeadStats score(const Batch& batch, const HeadOptions& options) const;
 
   const CausalLM& model() const { return *model_; }
   CausalLM& model() { return *model_; }
-  std::vector<Parameter>& parameters() { return model_->parameters(); }
   /// The f32 buffer that the head's weight gradient is added to.
   Tensor head_gradient() { return parameters()[model_->head_index()].grad; }
-  void zero_gradients();
 
  private:
   std::shared_ptr<CausalLM> model_;
+};
+
+/// A model of scores that is trained.
+class RewardModel : public Trainable {
+ public:
+  explicit RewardModel(std::shared_ptr<ScoreModel> model);
+
+  const ScoreModel& model() const { return *model_; }
+  ScoreModel& model() { return *model_; }
+
+ private:
+  std::shared_ptr<ScoreModel> model_;
 };
 
 /// A frozen model.

@@ -31,7 +31,8 @@ struct TaskState {
 class Task {
  public:
   virtual ~Task() = default;
-  virtual Policy& policy() = 0;
+  /// What is trained.
+  virtual Trainable& trained() = 0;
   /// Optimizer steps in one pass over the rows.
   virtual int64_t steps_per_epoch() const = 0;
   /// The micro-batches of step `step` (from 0). A pure function of its argument.
@@ -47,6 +48,8 @@ class Task {
   virtual bool can_evaluate() const = 0;
   /// Metrics over the evaluation rows, under their plain names.
   virtual Metrics evaluate() = 0;
+  /// Called once, after the last step and before the model is saved.
+  virtual void finish() {}
 };
 
 }  // namespace luce
