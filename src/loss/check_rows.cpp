@@ -45,6 +45,8 @@ std::vector<Role> roles_of(Rows kind, int64_t row) {
     case Rows::labelled:
       if (row % 3 == 0) return pair;
       return {row % 3 == 1 ? Role::chosen : Role::rejected};
+    case Rows::stepwise:
+      return {row % 2 == 0 ? Role::chosen : Role::rejected};
     case Rows::ranked:
     case Rows::scored:
       return std::vector<Role>(static_cast<size_t>(2 + row % 3), Role::ranked);
@@ -69,6 +71,9 @@ Example made_example(const SequenceLoss& loss, uint64_t index, int64_t row, Dice
   out.scores.resize(out.roles.size(), NAN);
   while (out.completions.size() < out.roles.size())
     out.completions.push_back(dice.tokens(1 + dice.below(6)));
+  if (kind == Rows::stepwise)  // a right step of one token, and the rest
+    for (const auto end : {size_t{1}, out.completions[0].size()})
+      out.steps.push_back({static_cast<int64_t>(end), end == 1 || row % 2 == 0});
   if (index % 2 == 1 && row % 2 == 0) out.margin = dice.uniform();
   // Losses that compare the pairs of a step refuse preferences.
   if (index >= 2 && kind == Rows::pairs && needs.couples != Coupling::step && row % 3 != 0)

@@ -46,6 +46,8 @@ double Totals::of(Per per) const {
       return rejected_tokens;
     case Per::gold_token:
       return gold_tokens;
+    case Per::judged_step:
+      return judged_steps;
     case Per::step:
       return 1;
   }
@@ -56,6 +58,7 @@ Totals totals_of(const std::vector<const Example*>& rows) {
   Totals t;
   for (const Example* row : rows) {
     t.items += 1;
+    t.judged_steps += static_cast<double>(row->steps.size());
     for (size_t k = 0; k < row->completions.size(); ++k) {
       const auto tokens = static_cast<double>(row->completions[k].size());
       const Role role = row->role(k);

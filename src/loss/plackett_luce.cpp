@@ -35,8 +35,7 @@ LossInfo PlackettLuce::info() {
               "denominator of place i)"};
 }
 
-Tensor PlackettLuce::values(const RankedInputs& x, Metrics&) const {
-  const Tensor s = options_.beta * x.log_ratio();
+Tensor plackett_luce(const Tensor& s, const RankedInputs& x, bool top1) {
   // Answer j stands in the denominator of answer k where it is there and not better.
   const Tensor beside =
       x.score.unsqueeze(1).le(x.score.unsqueeze(2)).logical_and(x.here.unsqueeze(1).gt(0));
@@ -45,7 +44,11 @@ Tensor PlackettLuce::values(const RankedInputs& x, Metrics&) const {
   // Places without an answer have nothing in their sums; their gradient must not be 0 · ∞.
   const Tensor here = x.here.gt(0);
   const Tensor terms = at::where(here, at::where(here, others, s) - s, at::zeros_like(s));
-  return options_.form == "top1" ? terms.select(1, 0) : terms.sum(1);
+  return top1 ? terms.select(1, 0) : terms.sum(1);
+}
+
+Tensor PlackettLuce::values(const RankedInputs& x, Metrics&) const {
+  return plackett_luce(options_.beta * x.log_ratio(), x, options_.form == "top1");
 }
 
 }  // namespace luce

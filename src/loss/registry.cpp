@@ -11,6 +11,7 @@
 #include "luce/loss/apo_zero_unpaired.h"
 #include "luce/loss/bco.h"
 #include "luce/loss/bco_pair.h"
+#include "luce/loss/bradley_terry.h"
 #include "luce/loss/cpo.h"
 #include "luce/loss/discopop.h"
 #include "luce/loss/distillation.h"
@@ -27,6 +28,11 @@
 #include "luce/loss/plackett_luce.h"
 #include "luce/loss/psi.h"
 #include "luce/loss/regression.h"
+#include "luce/loss/reward_mixture.h"
+#include "luce/loss/reward_outcome.h"
+#include "luce/loss/reward_plackett_luce.h"
+#include "luce/loss/reward_process.h"
+#include "luce/loss/reward_regression.h"
 #include "luce/loss/robust.h"
 #include "luce/loss/sft.h"
 #include "luce/loss/sigmoid_norm.h"
@@ -71,6 +77,12 @@ Registry Registry::with_builtins() {
   registry.add<Regression>();
   registry.add<Mixture>();
   registry.add<Distillation>();
+  registry.add_reward<BradleyTerry>();
+  registry.add_reward<RewardPlackettLuce>();
+  registry.add_reward<RewardRegression>();
+  registry.add_reward<RewardOutcome>();
+  registry.add_reward<RewardProcess>();
+  registry.add_reward<RewardMixture>();
   return registry;
 }
 
@@ -117,33 +129,53 @@ void Registry::add_pair_loss(LossInfo info, Needs needs, FunctionLoss::Value val
       [=](const NoOptions&) { return std::make_unique<FunctionLoss>(needs, value); });
 }
 
-void Registry::add(LossInfo info) {
-  for (const auto& known : losses_) {
-    const auto taken = [&](const std::string& name) {
-      return name == known.name ||
-             std::find(known.aliases.begin(), known.aliases.end(), name) != known.aliases.end();
-    };
+namespace {
+
+template <class Info>
+bool answers_to(const Info& info, const std::string& name) {
+  return name == info.name ||
+         std::find(info.aliases.begin(), info.aliases.end(), name) != info.aliases.end();
+}
+
+template <class Info>
+void add_to(std::vector<Info>& list, Info info) {
+  for (const auto& known : list) {
+    const auto taken = [&](const std::string& name) { return answers_to(known, name); };
     if (taken(info.name) || std::any_of(info.aliases.begin(), info.aliases.end(), taken))
       throw ArgumentError(cat("[Registry] the name of the loss \"", info.name, "\" is taken by \"",
                               known.name, "\""));
   }
-  losses_.push_back(std::move(info));
+  list.push_back(std::move(info));
 }
 
-const LossInfo& Registry::find(const std::string& name, const std::string& where) const {
+/// `kind` names the list in the sentence of the error: "loss".
+template <class Info>
+const Info& find_in(const std::vector<Info>& list, const std::string& name,
+                    const std::string& where, const std::string& kind) {
   std::vector<std::string> names;
-  for (const auto& info : losses_) {
-    if (info.name == name ||
-        std::find(info.aliases.begin(), info.aliases.end(), name) != info.aliases.end())
-      return info;
+  for (const auto& info : list) {
+    if (answers_to(info, name)) return info;
     names.push_back(info.name);
   }
   std::string known;
   for (const auto& n : names) known += (known.empty() ? "" : ", ") + n;
   const std::string near = nearest(name, names);
-  throw UsageError(
-      cat(where, ": unknown loss \"", name, "\"",
-          near.empty() ? "; known losses: " + known : "; did you mean \"" + near + "\"?"));
+  throw UsageError(cat(
+      where, ": unknown ", kind, " \"", name, "\"",
+      near.empty() ? cat("; known ", kind, "es: ", known) : "; did you mean \"" + near + "\"?"));
+}
+
+}  // namespace
+
+void Registry::add(LossInfo info) { add_to(losses_, std::move(info)); }
+void Registry::add_reward(RewardLossInfo info) { add_to(reward_losses_, std::move(info)); }
+
+const LossInfo& Registry::find(const std::string& name, const std::string& where) const {
+  return find_in(losses_, name, where, "loss");
+}
+const RewardLossInfo& Registry::find_reward(const std::string& name,
+                                            const std::string& where) const {
+  return find_in(reward_losses_, name, where, "reward loss");
 }
 
 namespace {
@@ -236,6 +268,41 @@ Json Registry::resolve_loss(const Document& config, const std::string& pointer) 
     out.push_back(std::move(entry));
   }
   return out.size() == 1 ? out.front() : out;
+}
+
+namespace {
+
+/// The "loss" section of task "reward"; bradley_terry where there is none.
+std::pair<Document, std::string> reward_section(const Document& config,
+                                                const std::string& pointer) {
+  const Json* section = config.find(pointer);
+  if (section == nullptr || section->is_null())
+    return {Document::of(Json{{"type", "bradley_terry"}}, "loss"), ""};
+  if (!section->is_object() || !section->contains("type") || !section->at("type").is_string())
+    throw UsageError(cat(config.where(pointer),
+                         ": the loss of task \"reward\" is one object with a \"type\", for example "
+                         "{\"type\": \"bradley_terry\"}"));
+  return {config, pointer};
+}
+
+}  // namespace
+
+std::unique_ptr<RewardLoss> Registry::make_reward_loss(const Document& config,
+                                                       const std::string& pointer) const {
+  const auto [document, at] = reward_section(config, pointer);
+  const auto type = document.find(at + "/type")->get<std::string>();
+  return find_reward(type, document.where(at + "/type")).make(document, at);
+}
+
+Json Registry::resolve_reward_loss(const Document& config, const std::string& pointer) const {
+  const auto [document, at] = reward_section(config, pointer);
+  const Json given = *document.find(at);
+  const auto& info = find_reward(given["type"].get<std::string>(), document.where(at + "/type"));
+  Json out = {{"type", info.name}};
+  out.update(info.schema().dump());
+  for (const auto& [key, value] : given.items())
+    if (key != "type") out[key] = value;
+  return out;
 }
 
 }  // namespace luce

@@ -19,7 +19,8 @@ enum class Purpose : uint32_t {
   sample = 3,
   dropout = 4,
   demo = 5,
-  test = 6
+  test = 6,
+  heads = 7
 };
 
 /// A family of random numbers, addressed by (step, sample, position).

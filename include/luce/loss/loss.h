@@ -37,6 +37,7 @@ enum class Per {
   chosen_token,    // scored tokens of chosen completions
   rejected_token,  // scored tokens of rejected completions
   gold_token,      // scored tokens of gold completions
+  judged_step,     // labelled steps of stepwise answers
   step,            // 1: the value is one of the whole step
 };
 
@@ -51,7 +52,7 @@ using Terms = std::vector<Term>;
 /// How much a whole optimizer step holds of everything a term may divide by.
 struct Totals {
   double items = 0, chosen_tokens = 0, tokens = 0, sequences = 0;
-  double rejected_tokens = 0, gold_tokens = 0;
+  double rejected_tokens = 0, gold_tokens = 0, judged_steps = 0;
   double of(Per per) const;
 };
 /// The totals of rows, counted on their token ids before any forward pass.
@@ -89,6 +90,7 @@ enum class Rows {
   labelled,  // unpaired rows, or the answers of preference rows one by one
   ranked,    // rows of several answers in an order
   scored,    // rows of several answers with scores
+  stepwise,  // rows whose steps are labelled
 };
 
 /// Log-probs of further tokens: those of target m are [offset[m], offset[m+1]).

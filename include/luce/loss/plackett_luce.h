@@ -12,6 +12,10 @@ struct PlackettLuceOptions {
 };
 void describe(Schema& s, PlackettLuceOptions& o);
 
+/// The negative log-likelihood of ranked answers with strengths s [Q, K], one a group: [Q]; of the
+/// best answer alone with `top1`. Differentiable in s.
+Tensor plackett_luce(const Tensor& s, const RankedInputs& groups, bool top1);
+
 class PlackettLuce : public WithOptions<RankedLoss, PlackettLuceOptions> {
  public:
   using WithOptions::WithOptions;

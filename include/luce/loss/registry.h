@@ -12,6 +12,7 @@
 #include "luce/base/schema.h"
 #include "luce/loss/loss.h"
 #include "luce/loss/pair.h"
+#include "luce/loss/reward.h"
 
 namespace luce {
 
@@ -24,6 +25,16 @@ struct LossInfo {
   // Filled in by Registry::add:
   std::function<std::unique_ptr<SequenceLoss>(const Document&, const std::string& pointer)> make;
   std::function<Schema()> schema;  // of its options, with their defaults
+};
+
+/// The same of a loss of reward models.
+struct RewardLossInfo {
+  std::string name;
+  std::vector<std::string> aliases = {};
+  std::string title, paper, formula, notes;
+  // Filled in by Registry::add_reward:
+  std::function<std::unique_ptr<RewardLoss>(const Document&, const std::string& pointer)> make = {};
+  std::function<Schema()> schema = {};
 };
 
 class Registry {
@@ -76,15 +87,49 @@ class Registry {
                      std::function<Tensor(const PairInputs&, Metrics&)> value);
   void add(LossInfo info);
 
+  /// Adds the reward loss L: `static RewardLossInfo info()`, `Options` with a `describe`, and a
+  /// constructor from Options. Throws ArgumentError where a name is taken. Names of reward losses
+  /// and of policy losses do not meet: the task decides which are meant.
+  template <class L>
+  void add_reward() {
+    using Options = typename L::Options;
+    RewardLossInfo info = L::info();
+    info.make = [name = info.name](const Document& document, const std::string& pointer) {
+      Options options;
+      std::string type;
+      Schema schema("loss \"" + name + "\"");
+      schema.field("type", type, "name of the loss").required();
+      describe(schema, options);
+      schema.load(document, pointer);
+      return std::unique_ptr<RewardLoss>(std::make_unique<L>(options));
+    };
+    info.schema = [] {
+      auto options = std::make_shared<Options>();
+      Schema schema;
+      describe(schema, *options);
+      schema.keep(options);
+      return schema;
+    };
+    add_reward(std::move(info));
+  }
+  void add_reward(RewardLossInfo info);
+
   /// The loss of that name or alias. Throws UsageError that lists the known ones; `where` begins
   /// it.
   const LossInfo& find(const std::string& name, const std::string& where) const;
   const std::vector<LossInfo>& losses() const { return losses_; }
+  /// The same for reward losses.
+  const RewardLossInfo& find_reward(const std::string& name, const std::string& where) const;
+  const std::vector<RewardLossInfo>& reward_losses() const { return reward_losses_; }
 
   /// The loss that a config's "loss" section describes: {"type": "dpo", …}, a list of such objects,
   /// or {"type": ["dpo", "sft"], "weights": [1, 0.2], …}. Throws UsageError.
   std::unique_ptr<SequenceLoss> make_loss(const Document& config,
                                           const std::string& pointer = "/loss") const;
+  /// The same for task "reward", where it is one object; bradley_terry where there is none.
+  std::unique_ptr<RewardLoss> make_reward_loss(const Document& config,
+                                               const std::string& pointer = "/loss") const;
+  Json resolve_reward_loss(const Document& config, const std::string& pointer = "/loss") const;
   /// The same section with every option of every loss written out.
   Json resolve_loss(const Document& config, const std::string& pointer = "/loss") const;
 
@@ -100,6 +145,7 @@ class Registry {
                                                 const std::string& pointer);
 
   std::vector<LossInfo> losses_;
+  std::vector<RewardLossInfo> reward_losses_;
 };
 
 }  // namespace luce
