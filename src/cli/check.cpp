@@ -8,6 +8,7 @@
 #include "luce/base/error.h"
 #include "luce/base/progress.h"
 #include "luce/data/judgements.h"
+#include "luce/data/preference_statistics.h"
 #include "luce/train/run.h"
 #include "verbs.h"
 
@@ -85,6 +86,9 @@ void check(const Args& args, Context& context) {
     render(run.train.examples[i], run.tokenizer.get(), color, out);
   out << "\n";
   histogram(run.train.examples, out);
+  const std::string pairs = describe(preference_statistics(
+      run.train.examples, run.eval ? &run.eval->examples : nullptr, run.tokenizer.get()));
+  if (!pairs.empty()) out << "\n" << pairs;
 
   const auto parameters = static_cast<double>(run.model->num_parameters());
   const double bytes = config.model.dtype == "float64"    ? 8
@@ -92,15 +96,15 @@ void check(const Args& args, Context& context) {
                                                           : 4;
   const double state = bytes == 8 ? 24 : 12;  // gradient and two moments
   const double master = bytes == 2 ? 4 : 0;
-  const bool model_reference = run.task->loss().needs().reference && !config.reference.precompute;
-  const double fixed = parameters * (bytes + state + master + (model_reference ? bytes : 0));
+  const double fixed =
+      parameters * (bytes + state + master) + static_cast<double>(run.reference_bytes);
   out << "\nsteps: " << run.trainer.steps << " (" << run.task->steps_per_epoch()
       << " an epoch), learning rate " << config.learning_rate() << "\n";
   out << "memory: " << format_bytes(static_cast<int64_t>(fixed)) << " for "
       << format_count(parameters) << " parameters, their gradients and moments"
-      << (model_reference ? " and the reference" : "") << ", at most "
-      << format_bytes(run.task->options().chunk_bytes)
-      << " of logits, and the activations of a micro-batch\n";
+      << (run.reference_bytes > 0 ? " and the reference" : "");
+  if (run.chunk_bytes > 0) out << ", at most " << format_bytes(run.chunk_bytes) << " of logits";
+  out << ", and the activations of a micro-batch\n";
 
   const Step step = run.task->next(0);
   Metrics metrics;
@@ -109,7 +113,7 @@ void check(const Args& args, Context& context) {
   const double took =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   metrics.add("loss", 0, 1);
-  const double norm = gradient_norm(run.task->policy().parameters());
+  const double norm = gradient_norm(run.task->trained().parameters());
   if (!std::isfinite(norm)) throw SanityError("the gradient of the first step is not finite");
   out << "one step without an update: " << step.rows.size() << " rows in "
       << step.micro_batches.size() << " micro-batches, "
@@ -125,7 +129,8 @@ void check(const Args& args, Context& context) {
 void add_check(CLI::App& app, Context& context) {
   auto args = std::make_shared<Args>();
   CLI::App* verb = app.add_subcommand(
-      "check", "Dry run of a config: rows with their loss mask, lengths, memory, one step");
+      "check",
+      "Dry run of a config: rows with their loss mask, lengths, what pairs tell, memory, one step");
   verb->add_option("CONFIG", args->config, "JSON config, comments allowed")->required();
   verb->add_option("OVERRIDES", args->overrides, "key.path=value");
   verb->add_option("--rows", args->rows, "Rows to show")->capture_default_str();

@@ -43,6 +43,7 @@ void check_options(const DatasetOptions& options) {
   check_choice("data.type", options.type, types);
   check_choice("data.ratings", options.ratings, {"ignore", "margin", "wide_margin", "label"});
   check_choice("data.ties", options.ties, {"drop", "half"});
+  check_choice("data.overlong", options.overlong, {"cut", "drop"});
   for (const auto& [ours, theirs] : options.column_map) {
     if (std::find(kColumns.begin(), kColumns.end(), ours) != kColumns.end()) continue;
     std::string list;
@@ -153,6 +154,10 @@ class Loader {
       ++report_.empty;
       return;
     }
+    if (tokens.truncated && options_.overlong == "drop") {
+      ++report_.overlong;
+      return;
+    }
     if (tokens.boundary) {
       if (options_.strict)
         throw DataError(cat(reader_.where(number),
@@ -199,8 +204,8 @@ class Loader {
           r.type == RowType::stepwise ? " whose prompt and first step do not fit in max_length ("
                                       : " with a prompt of max_length (",
           options_.max_length, r.type == RowType::stepwise ? ") tokens, " : ") tokens or more, ",
-          r.empty, " with an empty answer, ", r.bad, " bad",
-          r.tied > 0 ? cat(", ", r.tied, " tied") : ""));
+          r.overlong > 0 ? cat(r.overlong, " longer than that, ") : "", r.empty,
+          " with an empty answer, ", r.bad, " bad", r.tied > 0 ? cat(", ", r.tied, " tied") : ""));
   }
 
   JsonlReader reader_;
@@ -245,7 +250,8 @@ std::string describe(const DatasetReport& report) {
   };
   // What is neither kept nor dropped for another reason is a tie.
   const int64_t dropped = report.rows - report.kept;
-  const int64_t dropped_ties = dropped - report.bad - report.too_long - report.empty;
+  const int64_t dropped_ties =
+      dropped - report.bad - report.too_long - report.empty - report.overlong;
   std::string out = cat(report.file, ": ", report.rows, " ", name_of(report.type), " rows",
                         report.detected ? " (by their keys)" : "", ", ", report.kept, " kept",
                         list({{report.truncated, "cut at max_length"},
@@ -259,6 +265,7 @@ std::string describe(const DatasetReport& report) {
                    {report.too_long, report.type == RowType::stepwise
                                          ? "whose prompt and first step do not fit in max_length"
                                          : "with a prompt of max_length or more"},
+                   {report.overlong, "longer than max_length"},
                    {report.empty, "with an empty answer"},
                    {dropped_ties, "tied"}}));
   return out + (report.from_cache ? ", from the cache" : "");

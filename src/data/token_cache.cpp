@@ -11,7 +11,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Magic, key, whole numbers as varints, others as their 8 bytes, and the hash of all of it.
-constexpr std::string_view kMagic = "LUCETOK2";
+constexpr std::string_view kMagic = "LUCETOK3";
 
 std::string_view view(const Digest& digest) {
   return {reinterpret_cast<const char*>(digest.data()), digest.size()};
@@ -27,9 +27,9 @@ void transfer(Archive& archive, Data& data) {
   auto& report = data.report;
   archive.text(report.file);
   archive.number(data.type);
-  for (auto* count :
-       {&report.rows, &report.kept, &report.bad, &report.too_long, &report.empty, &report.truncated,
-        &report.boundary, &report.equal_pairs, &report.rated, &report.swapped, &report.tied})
+  for (auto* count : {&report.rows, &report.kept, &report.bad, &report.too_long, &report.empty,
+                      &report.overlong, &report.truncated, &report.boundary, &report.equal_pairs,
+                      &report.rated, &report.swapped, &report.tied})
     archive.number(*count);
   archive.number(report.detected);
   archive.list(report.first_reasons, [&](auto& reason) { archive.text(reason); });
@@ -128,7 +128,7 @@ Digest cache_key(const fs::path& file, const Tokenizer* tokenizer, const Dataset
   hasher.field(tokenizer == nullptr ? std::string() : tokenizer->fingerprint());
   hasher.field(options.max_length).field(options.strict).field(options.completion_only_loss);
   hasher.field(options.add_eos).field(options.type);
-  hasher.field(options.ratings).field(options.ties);
+  hasher.field(options.ratings).field(options.ties).field(options.overlong);
   for (const auto& [ours, theirs] : options.column_map) hasher.field(ours).field(theirs);
   return hasher.digest();
 }

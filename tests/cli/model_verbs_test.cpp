@@ -247,7 +247,9 @@ TEST(CliCheck, ShowsRowsLengthsAndOneStepAndTrainsNothing) {
         "row 1\n  prompt (12 tokens): <s>▁the▁cat▁sat▁on▁the▁mat\n"
         "  chosen (10 tokens): [▁and][▁was][▁h][a][p][p][y][▁][.][</s>]\n"
         "  rejected (7 tokens): [▁and][▁was][▁s][ad][▁][.][</s>]\nrow 2\n",
-        "lengths (prompt and answer, tokens): min ", "steps: 3 (9 an epoch), learning rate 0.001\n",
+        "lengths (prompt and answer, tokens): min ", "\npairs: 36 of 36 prompts, 1 a prompt ",
+        "  answer lengths (tokens): chosen ",
+        " are few (below 1000): ", "steps: 3 (9 an epoch), learning rate 0.001\n",
         "one step without an update: 4 rows in 1 micro-batches, ", ", loss 0.693147, "})
     EXPECT_NE(at.strip(outcome.out).find(part), std::string::npos) << part << "\n" << outcome.out;
   EXPECT_EQ(outcome.out.find("row 3\n"), std::string::npos);
@@ -263,6 +265,7 @@ TEST(CliCheck, ShowsTheScoredTokensOfTexts) {
                              "  scored (10 tokens): [▁and][▁was][▁h][a][p][p][y][▁][.][</s>]\n"),
             std::string::npos)
       << outcome.out;
+  EXPECT_EQ(outcome.out.find("pairs: "), std::string::npos) << "demonstrations are no pairs";
 }
 
 TEST(CliCheck, ColorsOnATerminalUnlessNoColorIsSet) {

@@ -77,7 +77,8 @@ struct Example {
 };
 
 struct DatasetOptions {
-  int64_t max_length = 1024;  // tokens of prompt + completion; the rest is cut off
+  int64_t max_length = 1024;     // tokens of prompt + completion
+  std::string overlong = "cut";  // what becomes of longer rows: cut (the end is lost), drop
   bool strict = false;  // stop at the first bad row, and at prompts that do not end on a token
   bool completion_only_loss = true;  // false: prompt_completion rows are trained on as one text
   bool add_eos = true;
@@ -98,6 +99,7 @@ struct DatasetReport {
   int64_t bad = 0;          // dropped: unreadable, or without what its type needs
   int64_t too_long = 0;     // dropped: a prompt of max_length tokens, or no room for a first step
   int64_t empty = 0;        // dropped: a completion without a token
+  int64_t overlong = 0;     // dropped: longer than max_length, where the options say so
   int64_t truncated = 0;    // kept, with a completion cut at max_length
   int64_t boundary = 0;     // kept, with a prompt whose last tokens merge into the completion
   int64_t equal_pairs = 0;  // kept, with the same chosen and rejected: no gradient comes from them
