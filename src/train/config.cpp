@@ -6,7 +6,15 @@
 namespace luce {
 
 double RunConfig::learning_rate() const {
-  return train.learning_rate.value_or(task == "sft" ? 2e-5 : 1e-6);
+  return train.learning_rate.value_or(task == "sft" ? 2e-5 : task == "reward" ? 1e-4 : 1e-6);
+}
+
+double RunConfig::num_train_epochs() const {
+  return train.num_train_epochs.value_or(task == "reward" ? 1 : 3);
+}
+
+std::string RunConfig::overlong() const {
+  return data.overlong.value_or(task == "reward" ? "drop" : "cut");
 }
 
 void describe(Schema& s, ModelSection& o) {
@@ -48,9 +56,11 @@ void describe(Schema& s, DataSection& o) {
       .one_of({"auto", "preference", "unpaired", "scored", "ranked", "stepwise", "text",
                "prompt_completion", "input_ids"});
   s.field("column_map", o.column_map, "names of columns in the file: {\"chosen\": \"better\", …}");
-  s.field("max_length", o.max_length,
-          "tokens of prompt and answer together; longer rows lose their end")
-      .at_least(2);
+  s.field("max_length", o.max_length, "tokens of prompt and answer together").at_least(2);
+  s.field("overlong", o.overlong,
+          "what becomes of longer rows: cut (they lose their end) or drop; null is cut, and for "
+          "reward drop")
+      .one_of({"cut", "drop"});
   s.field("shuffle", o.shuffle, "a new order each epoch; false keeps the file's");
   s.field("strict", o.strict, "stop at the first bad row instead of dropping and counting it");
   s.field("cache_dir", o.cache_dir,
@@ -71,13 +81,16 @@ void describe(Schema& s, DataSection& o) {
 
 void describe(Schema& s, TrainSection& o) {
   s.field("max_steps", o.max_steps, "optimizer steps; -1 follows num_train_epochs").at_least(-1);
-  s.field("num_train_epochs", o.num_train_epochs, "passes over the rows").above(0);
+  s.field("num_train_epochs", o.num_train_epochs,
+          "passes over the rows; null is 3, and 1 for reward")
+      .above(0);
   s.field("batch_size", o.batch_size, "rows of the file in one optimizer step").at_least(1);
   s.field("micro_batch_tokens", o.micro_batch_tokens,
           "tokens run at once; changes memory and speed, not the gradient")
       .at_least(1);
   s.field("prefix_sharing", o.prefix_sharing, "run a prompt once for all its answers");
-  s.field("learning_rate", o.learning_rate, "null is the task's default: sft 2e-5, preference 1e-6")
+  s.field("learning_rate", o.learning_rate,
+          "null is the task's default: sft 2e-5, preference 1e-6, reward 1e-4")
       .at_least(0);
   s.field("lr_scheduler_type", o.lr_scheduler_type, "shape of the learning rate over the run")
       .one_of({"constant", "constant_with_warmup", "linear", "cosine"});
@@ -116,15 +129,24 @@ void describe(Schema& s, HeadSection& o) {
   s.field("chunk_mb", o.chunk_mb,
           "most logits held at once, in MiB; \"auto\" is 64 on a CPU and 1536 on a GPU, and grows "
           "with the largest unit of the loss to at most 512 and 4096");
+  s.field("kind", o.kind, "reward: the head of scores, one matrix or a hidden layer before it")
+      .one_of({"linear", "mlp"});
+  s.field("count", o.count, "reward: heads beside each other on one trunk, an ensemble")
+      .at_least(1)
+      .at_most(1024);
+  s.field("subsample", o.subsample,
+          "reward: share of the rows that each of several heads learns from")
+      .above(0)
+      .at_most(1);
 }
 
 void describe(Schema& s, RunConfig& o) {
-  s.field("task", o.task, "what is trained").one_of({"sft", "preference"}).required();
+  s.field("task", o.task, "what is trained").one_of({"sft", "preference", "reward"}).required();
   s.section("model", o.model, "the model that is trained");
   s.section("reference", o.reference, "what the policy is held against");
   s.section("data", o.data, "rows");
   s.field("loss", o.loss,
-          "a loss {\"type\": …, its options}, or a list of them; sft has a default");
+          "a loss {\"type\": …, its options}, or a list of them; sft and reward have a default");
   s.section("train", o.train, "the optimizer and its steps");
   s.section("head", o.head, "the output layer");
   s.field("plugins", o.plugins, "shared objects with losses of your own: [\"./libmy_loss.so\"]");
@@ -155,6 +177,26 @@ void check_reference(const RunConfig& config, const Needs& needs, const Fail& fa
          "a reference that moves cannot be computed before; leave reference.precompute out");
 }
 
+/// Whether heads and sections fit a loss of scores.
+template <class Fail>
+void check_reward(const RunConfig& config, const RewardLoss& loss, const Fail& fail) {
+  const auto& head = config.head;
+  const auto& reference = config.reference;
+  if (reference.path || reference.precompute || reference.sync_steps > 0)
+    fail("/reference", "a reward model has no reference; leave \"reference\" out");
+  if (head.chunk_mb != "auto")
+    fail("/head/chunk_mb", "a reward model makes no logits; leave head.chunk_mb out");
+  if (head.count < loss.least_heads())
+    fail("/head/count",
+         cat("this loss needs head.count of ", loss.least_heads(), " or more, got ", head.count));
+  if (head.count > 1 && loss.kind() != ScoreKind::reward)
+    fail("/head/count", cat("several heads are for reward models; the loss trains a model of kind ",
+                            name_of(loss.kind()), ", which has one"));
+  if (head.subsample < 1 && head.count == 1)
+    fail("/head/subsample",
+         "a share of the rows for each head makes sense with several heads; set head.count");
+}
+
 }  // namespace
 
 void load_plugins(Registry& registry, const Document& document) {
@@ -174,11 +216,20 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
       fail("/data/column_map/" + key, "data.column_map must map names to names");
   if (config.loss.is_null() && config.task == "preference")
     fail("", "task \"preference\" needs a \"loss\", for example {\"type\": \"dpo\"}");
-  if (!config.loss.is_null()) {
-    const auto loss = registry.make_loss(document);
-    if (config.task == "sft" && loss->rows() != Rows::any)
-      fail("/loss", "this loss compares answers; it needs task \"preference\"");
-    check_reference(config, loss->needs(), fail);
+  if (config.task == "reward") {
+    check_reward(config, *registry.make_reward_loss(document), fail);
+  } else {
+    const HeadSection plain;
+    if (config.head.kind != plain.kind || config.head.count != plain.count ||
+        config.head.subsample != plain.subsample)
+      fail("/head",
+           "kind, count and subsample describe a head of scores; they need task \"reward\"");
+    if (!config.loss.is_null()) {
+      const auto loss = registry.make_loss(document);
+      if (config.task == "sft" && loss->rows() != Rows::any)
+        fail("/loss", "this loss compares answers; it needs task \"preference\"");
+      check_reference(config, loss->needs(), fail);
+    }
   }
   const Json& chunk = config.head.chunk_mb;
   if (chunk != "auto" && !(chunk.is_number_integer() && chunk.get<int64_t>() >= 1 &&
@@ -204,7 +255,11 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
 Json resolved(const RunConfig& config, const Document& document, const Registry& registry) {
   RunConfig copy = config;
   copy.train.learning_rate = config.learning_rate();
-  if (copy.loss.is_null())
+  copy.train.num_train_epochs = config.num_train_epochs();
+  copy.data.overlong = config.overlong();
+  if (config.task == "reward")
+    copy.loss = registry.resolve_reward_loss(document);
+  else if (copy.loss.is_null())
     copy.loss = {{"type", "sft"}, {"weight", 1.0}};
   else
     copy.loss = registry.resolve_loss(document);

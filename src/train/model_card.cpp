@@ -6,21 +6,31 @@
 #include "luce/base/error.h"
 #include "luce/base/file.h"
 #include "luce/data/model_folder.h"
+#include "luce/model/score_model.h"
 #include "luce/version.h"
 
 namespace luce {
 namespace fs = std::filesystem;
 namespace {
 
-std::string card(const CausalLM& model, const fs::path& model_source, const Json& config) {
+/// The class of transformers that reads the folder, and what the hub calls its use.
+std::pair<std::string, std::string> reader_of(const Decoder& model) {
+  const auto* scores = dynamic_cast<const ScoreModel*>(&model);
+  if (scores == nullptr) return {"AutoModelForCausalLM", "text-generation"};
+  if (scores->score_config().kind == ScoreKind::reward)
+    return {"AutoModelForSequenceClassification", "text-classification"};
+  return {"AutoModelForTokenClassification", "token-classification"};
+}
+
+std::string card(const Decoder& model, const fs::path& model_source, const Json& config) {
   const std::string task = config.value("task", "");
-  return cat("---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- luce\n- ",
-             task, "\n---\n\n# ", fs::path(config.value("output_dir", "model")).filename().string(),
+  const auto [reader, use] = reader_of(model);
+  return cat("---\nlibrary_name: transformers\npipeline_tag: ", use, "\ntags:\n- luce\n- ", task,
+             "\n---\n\n# ", fs::path(config.value("output_dir", "model")).filename().string(),
              "\n\nA ", model.config().model_type, " model of ", model.num_parameters(),
              " parameters, trained with Luce ", kVersion, " (task `", task, "`) from `",
-             model_source.string(),
-             "`.\n\n```python\nfrom transformers import AutoModelForCausalLM, ",
-             "AutoTokenizer\nmodel = AutoModelForCausalLM.from_pretrained(\"PATH\")\n",
+             model_source.string(), "`.\n\n```python\nfrom transformers import ", reader, ", ",
+             "AutoTokenizer\nmodel = ", reader, ".from_pretrained(\"PATH\")\n",
              "tokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\nThe config of the "
              "run:\n\n```json\n",
              config.dump(2), "\n```\n");
@@ -28,7 +38,7 @@ std::string card(const CausalLM& model, const fs::path& model_source, const Json
 
 }  // namespace
 
-void save_model(const fs::path& folder, const CausalLM& model, const fs::path& model_source,
+void save_model(const fs::path& folder, const Decoder& model, const fs::path& model_source,
                 const Json& config) {
   const fs::path staged = folder / "model.new";
   write_folder_atomic(staged, [&](const fs::path& temporary) {

@@ -9,7 +9,6 @@
 
 #include "luce/base/error.h"
 #include "luce/base/log.h"
-#include "luce/base/random.h"
 #include "train/loss_part.h"
 #include "train/mismatched.h"
 #include "train/offline_metrics.h"
@@ -19,20 +18,6 @@ namespace {
 
 double total(const Tensor& t) { return t.sum(at::kDouble).item<double>(); }
 
-/// "rows 3, 17 and 20 more"
-std::string named(const std::vector<int64_t>& rows) {
-  std::string out = rows.size() == 1 ? "row " : "rows ";
-  for (size_t i = 0; i < rows.size() && i < 8; ++i) out += cat(i ? ", " : "", rows[i]);
-  if (rows.size() > 8) out += cat(" and ", rows.size() - 8, " more");
-  return out;
-}
-
-std::vector<const Example*> pointers(const std::vector<Example>& rows) {
-  std::vector<const Example*> out;
-  for (const auto& row : rows) out.push_back(&row);
-  return out;
-}
-
 }  // namespace
 
 OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
@@ -41,8 +26,12 @@ OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceL
     : policy_(std::move(policy)),
       frozen_(std::move(frozen)),
       loss_(std::move(loss)),
-      train_(std::move(train)),
-      eval_(std::move(eval)),
+      rows_(std::move(train), std::move(eval), policy_.model().config(),
+            {.batch_size = options.batch_size,
+             .micro_batch_tokens = options.micro_batch_tokens,
+             .shuffle = options.shuffle,
+             .seed = options.seed,
+             .batch = options.batch}),
       options_(options) {
   const Needs needs = loss_->needs();
   if (needs.reference && !frozen_.model && !frozen_.logps)
@@ -51,69 +40,7 @@ OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceL
     throw ArgumentError("[OfflineTask] this loss needs the reference's distribution: a model");
   if (needs.mismatched && needs.couples != Coupling::step)
     throw ArgumentError("[OfflineTask] a loss of mismatched answers must couple the step");
-  if (train_.empty()) throw DataError("there are no rows to train on");
-  const auto& config = policy_.model().config();
-  for (const auto* rows : {&train_, &eval_})
-    for (const auto& row : *rows) {
-      size_t longest = 0;
-      int64_t largest = 0;
-      const auto look = [&](const std::vector<int64_t>& ids) {
-        for (const int64_t id : ids) largest = id < 0 ? INT64_MAX : std::max(largest, id);
-      };
-      look(row.prompt);
-      for (const auto& c : row.completions) {
-        longest = std::max(longest, row.prompt.size() + c.size());
-        look(c);
-      }
-      if (static_cast<int64_t>(longest) > config.max_position_embeddings)
-        throw DataError(cat("row ", row.row, " has ", longest, " tokens; the model's context is ",
-                            config.max_position_embeddings, ": lower data.max_length"));
-      if (largest >= config.vocab_size)
-        throw DataError(cat("row ", row.row, " holds the token id ", largest,
-                            "; the model's vocabulary has ", config.vocab_size));
-    }
-  loss_->check_rows(train_);
-}
-
-int64_t OfflineTask::steps_per_epoch() const {
-  const auto rows = static_cast<int64_t>(train_.size());
-  return (rows + options_.batch_size - 1) / options_.batch_size;
-}
-
-Step OfflineTask::next(int64_t step) {
-  const auto rows = static_cast<int64_t>(train_.size());
-  const int64_t epoch = step / steps_per_epoch();
-  const int64_t begin = step % steps_per_epoch() * options_.batch_size;
-  std::vector<int64_t> order;
-  if (options_.shuffle)
-    order = Random(options_.seed, Purpose::shuffle).permutation(static_cast<uint64_t>(epoch), rows);
-  std::vector<const Example*> picked;
-  Step out;
-  for (int64_t i = begin; i < std::min(rows, begin + options_.batch_size); ++i) {
-    const int64_t at = options_.shuffle ? order[static_cast<size_t>(i)] : i;
-    picked.push_back(&train_[static_cast<size_t>(at)]);
-    out.rows.push_back(picked.back()->row);
-  }
-  out.is_first = step == 0;
-  out.totals = totals_of(picked);
-  out.micro_batches = micro_batches(picked);
-  return out;
-}
-
-std::vector<std::vector<const Example*>> OfflineTask::micro_batches(
-    const std::vector<const Example*>& rows) const {
-  std::vector<std::vector<const Example*>> out;
-  int64_t tokens = 0;
-  for (const Example* row : rows) {
-    const int64_t more = rows_of(*row, options_.batch);
-    if (out.empty() || tokens + more > options_.micro_batch_tokens) {
-      out.emplace_back();
-      tokens = 0;
-    }
-    out.back().push_back(row);
-    tokens += more;
-  }
-  return out;
+  loss_->check_rows(rows_.train());
 }
 
 HeadOptions OfflineTask::head_options(const Candidates* candidates) {
@@ -299,7 +226,7 @@ HeadGradients OfflineTask::gradient(LossPart part, const Totals& totals, const S
   };
   if (!std::isfinite(value) || !finite(g.logps) || !finite(g.candidate_logps))
     throw SanityError(
-        cat("the loss is not finite on ", named(part.rows),
+        cat("the loss is not finite on ", named_rows(part.rows),
             " of the data; the model was not updated. A lower learning rate or a look "
             "at these rows may help"));
   metrics.add("loss", value, 0);
@@ -314,7 +241,7 @@ LossPart OfflineTask::whole(const RowList& rows, Metrics* kl) {
   const auto wide =
       loss_->needs().mismatched ? with_mismatched(rows, max_length()) : std::vector<Example>();
   std::vector<LossPart> parts;
-  for (const auto& some : micro_batches(wide.empty() ? rows : pointers(wide))) {
+  for (const auto& some : rows_.micro_batches(wide.empty() ? rows : pointers(wide))) {
     const Batch batch = batch_of(some);
     const auto ref = reference(batch, some, true);
     const auto candidates = candidates_of(some, batch);
@@ -393,7 +320,7 @@ int64_t OfflineTask::max_length() const {
 Metrics OfflineTask::evaluate() {
   const at::NoGradGuard no_grad;
   Metrics metrics;
-  const auto all = pointers(eval_);
+  const auto all = pointers(rows_.eval());
   const Totals totals = totals_of(all);
   const Needs needs = loss_->needs();
   if (needs.couples == Coupling::step) {  // it sees all rows of an evaluation at once
@@ -401,7 +328,7 @@ Metrics OfflineTask::evaluate() {
     metrics.add("loss", 0, 1);
     return metrics;
   }
-  for (const auto& rows : micro_batches(all)) {
+  for (const auto& rows : rows_.micro_batches(all)) {
     const Batch batch = batch_of(rows);
     const auto ref = reference(batch, rows, needs.logps);
     const auto candidates = candidates_of(rows, batch);

@@ -12,18 +12,21 @@ namespace fs = std::filesystem;
 namespace {
 
 /// The types of rows that serve a loss.
-std::vector<RowType> types_for(Rows rows, bool is_sft) {
+std::vector<RowType> types_for(Rows rows, const std::string& task) {
   using enum RowType;
-  if (is_sft) return {text, prompt_completion, input_ids};
+  if (task == "sft") return {text, prompt_completion, input_ids};
   switch (rows) {
     case Rows::pairs:
       return {preference};
     case Rows::labelled:
+      if (task == "reward") return {unpaired, stepwise, preference};
       return {unpaired, preference};
     case Rows::ranked:
       return {ranked, scored, preference};
     case Rows::scored:
       return {scored, ranked};
+    case Rows::stepwise:
+      return {stepwise};
     case Rows::any:
       break;
   }
@@ -31,7 +34,7 @@ std::vector<RowType> types_for(Rows rows, bool is_sft) {
 }
 
 void check_type(const Dataset& data, const RunConfig& config, Rows rows, const std::string& file) {
-  const auto types = types_for(rows, config.task == "sft");
+  const auto types = types_for(rows, config.task);
   if (std::find(types.begin(), types.end(), data.type) != types.end()) return;
   std::string names;
   for (const RowType type : types) names += (names.empty() ? "" : " or ") + name_of(type);
@@ -42,8 +45,8 @@ void check_type(const Dataset& data, const RunConfig& config, Rows rows, const s
 
 /// Makes of rows what the loss can use: gold answers only where it reads them, answers of one
 /// prompt together where it compares scores.
-Dataset prepared(Dataset data, const SequenceLoss& loss) {
-  if (data.type == RowType::scored && loss.rows() != Rows::any) {
+Dataset prepared(Dataset data, const RowNeeds& needs) {
+  if (data.type == RowType::scored && needs.comparisons) {
     data = group_by_prompt(std::move(data));
     const auto lone =
         std::erase_if(data.examples, [](const Example& row) { return row.completions.size() < 2; });
@@ -54,7 +57,7 @@ Dataset prepared(Dataset data, const SequenceLoss& loss) {
       throw DataError(cat(data.report.file, ": no prompt has two scored answers to compare"));
   }
   for (Example& row : data.examples)
-    if (!loss.needs().gold && row.completions.size() == 3 && row.role(2) == Role::gold) {
+    if (!needs.gold && row.completions.size() == 3 && row.role(2) == Role::gold) {
       row.completions.pop_back();
       row.roles.pop_back();
     }
@@ -113,9 +116,16 @@ void tell(const DatasetReport& report) {
 
 }  // namespace
 
+RowNeeds needs_of(const SequenceLoss& loss) {
+  return {loss.rows(), loss.needs().gold, loss.rows() != Rows::any};
+}
+
+RowNeeds needs_of(const RewardLoss& loss) { return {loss.rows(), false, !loss.predicts_scores()}; }
+
 DatasetOptions dataset_options(const RunConfig& config) {
   DatasetOptions o;
   o.max_length = config.data.max_length;
+  o.overlong = config.overlong();
   o.strict = config.data.strict;
   o.completion_only_loss = config.data.completion_only_loss;
   o.ratings = config.data.ratings;
@@ -139,14 +149,13 @@ void standardise(std::vector<Example>& train, std::vector<Example>& eval, DataSe
       for (double& score : row.scores) score = (score - *data.score_mean) / *data.score_std;
 }
 
-std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
-                                                     const SequenceLoss& loss,
+std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config, const RowNeeds& needs,
                                                      const Tokenizer* tokenizer) {
   const auto load = [&](const std::string& file) {
     Dataset data = load_dataset(file, tokenizer, dataset_options(config));
-    check_type(data, config, loss.rows(), file);
+    check_type(data, config, needs.rows, file);
     tell(data.report);
-    return prepared(std::move(data), loss);
+    return prepared(std::move(data), needs);
   };
   Dataset train = load(config.data.train);
   std::optional<Dataset> eval;

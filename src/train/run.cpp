@@ -68,7 +68,8 @@ class RunLog {
     if (!bar_) return;
     ProgressFields fields{{"loss", report.loss}};
     for (const auto& [field, name] :
-         {std::pair{"margin", "rewards/margins"}, std::pair{"accuracy", "rewards/accuracies"}})
+         {std::pair{"margin", "rewards/margins"}, std::pair{"accuracy", "rewards/accuracies"},
+          std::pair{"margin", "margin"}, std::pair{"accuracy", "accuracy"}})
       if (report.metrics.has(name)) fields.emplace_back(field, report.metrics.mean(name));
     fields.emplace_back("lr", report.learning_rate);
     bar_->update(report.step, static_cast<int64_t>(tokens_), fields,
@@ -83,7 +84,8 @@ class RunLog {
     }
     write(step, epoch, values);
     std::string line;
-    for (const char* name : {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins"})
+    for (const char* name : {"eval_loss", "eval_rewards/accuracies", "eval_rewards/margins",
+                             "eval_accuracy", "eval_margin"})
       if (values.contains(name)) line += cat(line.empty() ? "" : ", ", name, " ", values[name]);
     if (!line.empty()) log::info("step ", step, ": ", line);
   }
@@ -119,34 +121,76 @@ class RunLog {
 
 }  // namespace
 
-RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry) {
-  RunSetup run{.config = config};
-  const ModelOptions model_options{
-      .dtype = dtype_of(config.model.dtype, document.where("/model/dtype")),
-      .device = device_of(config.model.device, document.where("/model/device")),
-      .batch_invariant = config.model.batch_invariant};
-  run.model = CausalLM::load(config.model.path, model_options);
-  if (fs::exists(fs::path(config.model.path) / "tokenizer.model"))
-    run.tokenizer = Tokenizer::load(config.model.path);
-  log::info(config.model.path, ": ", run.model->config().model_type, ", ",
-            format_count(static_cast<double>(run.model->num_parameters())), " parameters, ",
-            config.model.dtype, ", ", describe_device(model_options.device),
-            config.model.batch_invariant ? ", batch-invariant" : "");
+namespace {
+
+/// An id of the vocabulary that no row uses, for transformers to pad with; its tokenizer's own
+/// where that is one. Nothing where every id is used.
+std::optional<int64_t> unused_token(const RunSetup& run, std::optional<int64_t> wanted) {
+  std::vector<bool> used(static_cast<size_t>(run.model->config().vocab_size));
+  const auto look = [&](const std::vector<Example>& rows) {
+    for (const auto& row : rows) {
+      for (const int64_t id : row.prompt) used[static_cast<size_t>(id)] = true;
+      for (const auto& answer : row.completions)
+        for (const int64_t id : answer) used[static_cast<size_t>(id)] = true;
+    }
+  };
+  look(run.train.examples);
+  if (run.eval) look(run.eval->examples);
+  if (wanted && !used[static_cast<size_t>(*wanted)]) return wanted;
+  const auto free = std::find(used.begin(), used.end(), false);
+  if (free == used.end()) return std::nullopt;
+  return free - used.begin();
+}
+
+void make_reward_task(RunSetup& run, const Document& document, const Registry& registry,
+                      const ModelOptions& model_options, RowOptions rows) {
+  const RunConfig& config = run.config;
+  auto loss = registry.make_reward_loss(document);
+  const auto model = ScoreModel::start(
+      config.model.path,
+      {.kind = loss->kind(), .head = config.head.kind, .count = config.head.count}, rows.seed,
+      model_options);
+  run.model = model;
+  std::tie(run.train, run.eval) = load_rows(config, needs_of(*loss), run.tokenizer.get());
+  std::vector<Example> train = run.train.examples;
+  std::vector<Example> eval = run.eval ? run.eval->examples : std::vector<Example>();
+  ScoreConfig& score = model->score_config();
+  if (loss->predicts_scores()) {
+    standardise(train, eval, run.config.data);
+    score.targets = Moments{*run.config.data.score_mean, *run.config.data.score_std};
+  }
+  const auto pad = score.pad_token_id;
+  RewardTask task(RewardModel(model), std::move(loss), std::move(train), std::move(eval),
+                  {.rows = std::move(rows), .subsample = config.head.subsample});
+  score.pad_token_id = unused_token(run, pad ? pad : run.tokenizer ? run.tokenizer->unk() : pad);
+  if (!score.pad_token_id)
+    log::warn(
+        "every id of the vocabulary stands in some row, so that none is left for padding: "
+        "transformers can score the saved model one row at a time only");
+  run.task = std::make_unique<RewardTask>(std::move(task));
+}
+
+void make_offline_task(RunSetup& run, const Document& document, const Registry& registry,
+                       const ModelOptions& model_options, const RowOptions& rows) {
+  const RunConfig& config = run.config;
+  const auto model = CausalLM::load(config.model.path, model_options);
+  run.model = model;
   auto loss =
       config.loss.is_null() ? std::unique_ptr<SequenceLoss>(new Sft) : registry.make_loss(document);
-  std::tie(run.train, run.eval) = load_rows(config, *loss, run.tokenizer.get());
+  std::tie(run.train, run.eval) = load_rows(config, needs_of(*loss), run.tokenizer.get());
 
   OfflineOptions options{
-      .batch_size = config.train.batch_size,
-      .micro_batch_tokens = config.train.micro_batch_tokens,
-      .shuffle = config.data.shuffle,
-      .seed = static_cast<uint64_t>(config.train.seed),
-      .batch = {.prefix_sharing = config.train.prefix_sharing},
-      .max_length = std::min(config.data.max_length, run.model->config().max_position_embeddings),
+      .batch_size = rows.batch_size,
+      .micro_batch_tokens = rows.micro_batch_tokens,
+      .shuffle = rows.shuffle,
+      .seed = rows.seed,
+      .batch = rows.batch,
+      .max_length = std::min(config.data.max_length, model->config().max_position_embeddings),
       .sync_steps = config.reference.sync_steps,
       .mixup_alpha = config.reference.mixup_alpha,
   };
   set_chunk(config.head.chunk_mb, model_options.device.is_cuda(), options);
+  run.chunk_bytes = options.chunk_bytes;
   std::vector<Example> train = run.train.examples;
   std::vector<Example> eval = run.eval ? run.eval->examples : std::vector<Example>();
   if (loss->rows() == Rows::scored) standardise(train, eval, run.config.data);
@@ -156,37 +200,71 @@ RunSetup set_up(const RunConfig& config, const Document& document, const Registr
     frozen.is_start = !config.reference.path;
     std::shared_ptr<CausalLM> reference =
         config.reference.path ? CausalLM::load(*config.reference.path, model_options)
-                              : run.model->clone();
-    if (reference->config().vocab_size != run.model->config().vocab_size)
+                              : model->clone();
+    if (reference->config().vocab_size != model->config().vocab_size)
       throw DataError(cat(*config.reference.path, ": the reference's vocabulary has ",
                           reference->config().vocab_size, " entries, the policy's ",
-                          run.model->config().vocab_size));
-    if (config.reference.sync_steps > 0 &&
-        reference->num_parameters() != run.model->num_parameters())
+                          model->config().vocab_size));
+    if (config.reference.sync_steps > 0 && reference->num_parameters() != model->num_parameters())
       throw DataError(cat(*config.reference.path,
                           ": the reference is a model of another size, so it cannot move towards "
                           "the policy; leave reference.sync_steps out"));
     if (!frozen.is_start)
       log::info("the reference is ", *config.reference.path, ", so margins need not begin at 0");
-    if (config.reference.precompute)
+    if (config.reference.precompute) {
       frozen.logps = cached_logps(Reference(reference), train, eval, options,
                                   dataset_options(config).cache_dir);
-    else
+    } else {
+      run.reference_bytes =
+          reference->num_parameters() * static_cast<int64_t>(c10::elementSize(model_options.dtype));
       frozen.model = Reference(reference);
+    }
   }
   if (config.task == "preference")
-    run.task =
-        std::make_unique<PreferenceTask>(Policy(run.model), std::move(frozen), std::move(loss),
-                                         std::move(train), std::move(eval), options);
+    run.task = std::make_unique<PreferenceTask>(Policy(model), std::move(frozen), std::move(loss),
+                                                std::move(train), std::move(eval), options);
   else
-    run.task = std::make_unique<SftTask>(Policy(run.model), std::move(frozen), std::move(loss),
+    run.task = std::make_unique<SftTask>(Policy(model), std::move(frozen), std::move(loss),
                                          std::move(train), std::move(eval), options);
+}
+
+}  // namespace
+
+OfflineTask& RunSetup::offline() const {
+  auto* offline = dynamic_cast<OfflineTask*>(task.get());
+  if (offline == nullptr)
+    throw ArgumentError(cat("[RunSetup] task \"", config.task, "\" trains no policy"));
+  return *offline;
+}
+
+RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry) {
+  RunSetup run{.config = config};
+  const ModelOptions model_options{
+      .dtype = dtype_of(config.model.dtype, document.where("/model/dtype")),
+      .device = device_of(config.model.device, document.where("/model/device")),
+      .batch_invariant = config.model.batch_invariant};
+  if (fs::exists(fs::path(config.model.path) / "tokenizer.model"))
+    run.tokenizer = Tokenizer::load(config.model.path);
+  const RowOptions rows{.batch_size = config.train.batch_size,
+                        .micro_batch_tokens = config.train.micro_batch_tokens,
+                        .shuffle = config.data.shuffle,
+                        .seed = static_cast<uint64_t>(config.train.seed),
+                        .batch = {.prefix_sharing = config.train.prefix_sharing}};
+  if (config.task == "reward")
+    make_reward_task(run, document, registry, model_options, rows);
+  else
+    make_offline_task(run, document, registry, model_options, rows);
+  log::info(config.model.path, ": ", run.model->config().model_type, ", ",
+            format_count(static_cast<double>(run.model->num_parameters())), " parameters, ",
+            config.model.dtype, ", ", describe_device(model_options.device),
+            config.model.batch_invariant ? ", batch-invariant" : "");
 
   const auto& t = config.train;
   const auto per_epoch = static_cast<double>(run.task->steps_per_epoch());
   auto& o = run.trainer;
-  o.steps = t.max_steps >= 0 ? t.max_steps
-                             : static_cast<int64_t>(std::ceil(t.num_train_epochs * per_epoch));
+  o.steps = t.max_steps >= 0
+                ? t.max_steps
+                : static_cast<int64_t>(std::ceil(config.num_train_epochs() * per_epoch));
   o.schedule = {.type = t.lr_scheduler_type,
                 .learning_rate = config.learning_rate(),
                 .min_lr = t.min_lr,
@@ -242,7 +320,8 @@ TrainResult train(const RunConfig& config, const Document& document, const Regis
   TrainResult result = trainer.run();
   run_log.finish(result);
   if (result.interrupted) return result;
-  save_model(out, run.task->policy().model(), config.model.path, resolved_config);
+  run.task->finish();
+  save_model(out, run.task->trained().decoder(), config.model.path, resolved_config);
   write_file_atomic(out / "report.html", training_report(out).html());
   log::info("the trained model is in ", out.string(), ", the report in ",
             (out / "report.html").string());

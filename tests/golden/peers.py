@@ -45,14 +45,13 @@ def models():
     return found
 
 
-def load_model(folder, dtype=torch.float32):
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=ATTENTION)
-    return model.eval()
+def load_model(folder, dtype=torch.float32, auto=AutoModelForCausalLM):
+    return auto.from_pretrained(folder, dtype=dtype, attn_implementation=ATTENTION).eval()
 
 
-def load_exact_model(folder):
+def load_exact_model(folder, auto=AutoModelForCausalLM):
     """A Llama in float64 throughout: transformers keeps norms and rotary angles in float32 whatever the dtype."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="sdpa").eval()
+    model = auto.from_pretrained(folder, dtype=torch.float64, attn_implementation="sdpa").eval()
     config, rope = model.config, model.config.rope_parameters
     size = config.head_dim
     frequencies = rope["rope_theta"] ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
@@ -92,6 +91,24 @@ def token_logps(model, ids):
     with torch.no_grad():
         logps = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
     return logps.gather(-1, ids[0, 1:, None])[:, 0].tolist()
+
+
+def stepwise_ids(tokenizer, row):
+    """(ids, tokens of the prompt, index of each step's last token) of a stepwise row, as Luce makes them.
+
+    Prompt and steps are tokenized apart, as TRL did; a newline's tokens stand behind each step, EOS behind the last.
+    """
+    def tokens(text):
+        return tokenizer(text, add_special_tokens=False).input_ids
+
+    prompt = tokenizer(row["prompt"]).input_ids
+    ids, ends = list(prompt), []
+    for number, step in enumerate(row["completions"], 1):
+        ids += tokens(step) + tokens("\n")
+        if number == len(row["completions"]):
+            ids.append(tokenizer.eos_token_id)
+        ends.append(len(ids) - 1)
+    return ids, len(prompt), ends
 
 
 def read_jsonl(path):
@@ -140,7 +157,8 @@ def versions(*packages):
     return {package.__name__: package.__version__.split("+")[0] for package in (torch, transformers, *packages)}
 
 
-def train(trainer_class, config_class, folder, rows, options, dtype=torch.float32, eval_rows=None):
+def train(trainer_class, config_class, folder, rows, options, dtype=torch.float32, eval_rows=None,
+          auto=AutoModelForCausalLM):
     """Trains with one of TRL's trainers, rows in their order; returns (trainer, the log of each step).
 
     The logged values are the trainer's own, unrounded.
@@ -155,7 +173,7 @@ def train(trainer_class, config_class, folder, rows, options, dtype=torch.float3
             gradient_checkpointing=False, logging_steps=1, report_to="none", save_strategy="no",
             disable_tqdm=True, optim="adamw_torch", **options)
         trainer = trainer_class(
-            model=load_model(folder, dtype), args=config, train_dataset=Dataset.from_list(rows),
+            model=load_model(folder, dtype, auto), args=config, train_dataset=Dataset.from_list(rows),
             eval_dataset=Dataset.from_list(eval_rows) if eval_rows else None,
             processing_class=load_tokenizer(folder))
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)

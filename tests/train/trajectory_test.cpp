@@ -43,7 +43,7 @@ Trajectory train_with(Json config, const fs::path& out) {
       trajectory.eval = means;
   };
   trainer.run();
-  for (const auto& p : run.task->policy().parameters())
+  for (const auto& p : run.task->trained().parameters())
     trajectory.parameters[p.name] = p.work.detach();
   return trajectory;
 }

@@ -32,11 +32,12 @@ struct DataSection {
   bool shuffle = true, strict = false, completion_only_loss = true;
   std::string ratings = "ignore", ties = "drop";
   std::optional<double> score_mean, score_std;
+  std::optional<std::string> overlong;
 };
 
 struct TrainSection {
   int64_t max_steps = -1;
-  double num_train_epochs = 3;
+  std::optional<double> num_train_epochs;
   int64_t batch_size = 8, micro_batch_tokens = 16384;
   bool prefix_sharing = true;
   std::optional<double> learning_rate;
@@ -54,6 +55,9 @@ struct TrainSection {
 
 struct HeadSection {
   Json chunk_mb = "auto";
+  std::string kind = "linear";
+  int64_t count = 1;
+  double subsample = 1;
 };
 
 struct RunConfig {
@@ -67,8 +71,12 @@ struct RunConfig {
   std::vector<std::string> plugins;
   std::string output_dir;
 
-  /// The learning rate, or the task's default: 2e-5 for sft, 1e-6 for preference.
+  /// The learning rate, or the task's default: 2e-5 for sft, 1e-6 for preference, 1e-4 for reward.
   double learning_rate() const;
+  /// Passes over the rows, or the task's default: 1 for reward, 3 for the others.
+  double num_train_epochs() const;
+  /// What becomes of rows beyond max_length: cut, or by default for reward drop.
+  std::string overlong() const;
 };
 
 void describe(Schema& s, ModelSection& o);

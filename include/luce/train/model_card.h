@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "luce/base/json.h"
-#include "luce/model/causal_lm.h"
+#include "luce/model/decoder.h"
 
 namespace luce {
 
@@ -12,7 +12,7 @@ namespace luce {
 /// files may stand. Everything is first written and synced beside it, then renamed into place file
 /// by file, the weights before config.json. Tokenizer files come from `model_source`; `config` is
 /// the resolved config of the run. Throws WriteError.
-void save_model(const std::filesystem::path& folder, const CausalLM& model,
+void save_model(const std::filesystem::path& folder, const Decoder& model,
                 const std::filesystem::path& model_source, const Json& config);
 
 }  // namespace luce

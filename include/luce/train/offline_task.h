@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "luce/data/dataset.h"
-#include "luce/train/task.h"
+#include "luce/train/row_steps.h"
 
 namespace luce {
 
@@ -49,14 +49,15 @@ class OfflineTask : public Task {
   OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceLoss> loss,
               std::vector<Example> train, std::vector<Example> eval, const OfflineOptions& options);
 
-  Policy& policy() override { return policy_; }
-  int64_t steps_per_epoch() const override;
-  Step next(int64_t step) override;
+  Trainable& trained() override { return policy_; }
+  Policy& policy() { return policy_; }
+  int64_t steps_per_epoch() const override { return rows_.steps_per_epoch(); }
+  Step next(int64_t step) override { return rows_.next(step); }
   void accumulate(const Step& step, size_t index, Metrics& metrics) override;
   void after_step(int64_t done) override;
   TaskState save() override;
   void load(const TaskState& state) override;
-  bool can_evaluate() const override { return !eval_.empty(); }
+  bool can_evaluate() const override { return !rows_.eval().empty(); }
   Metrics evaluate() override;
 
   const SequenceLoss& loss() const { return *loss_; }
@@ -71,8 +72,6 @@ class OfflineTask : public Task {
                       Metrics& metrics) const = 0;
 
  private:
-  using RowList = std::vector<const Example*>;
-  std::vector<RowList> micro_batches(const RowList& rows) const;
   Batch batch_of(const RowList& rows) const;
   /// The reference's log-probs of a batch's targets [M], and its hidden states where it is a model.
   struct ReferenceValues {
@@ -105,7 +104,7 @@ class OfflineTask : public Task {
   Policy policy_;
   Frozen frozen_;
   std::unique_ptr<SequenceLoss> loss_;
-  std::vector<Example> train_, eval_;
+  RowSteps rows_;
   OfflineOptions options_;
   std::unique_ptr<HeadWorkspace> workspace_ = std::make_unique<HeadWorkspace>();
   HeadUse head_use_;

@@ -9,6 +9,7 @@
 #include "luce/data/tokenizer.h"
 #include "luce/train/config.h"
 #include "luce/train/offline_task.h"
+#include "luce/train/reward_task.h"
 #include "luce/train/trainer.h"
 
 namespace luce {
@@ -16,21 +17,21 @@ namespace luce {
 /// Everything a run needs, made from its config: model, rows, loss, task.
 struct RunSetup {
   RunConfig config;  // with what was measured on the rows: data.score_mean, data.score_std
-  std::shared_ptr<CausalLM> model;
+  std::shared_ptr<Decoder> model;
   std::shared_ptr<const Tokenizer> tokenizer;  // null where rows are token ids and there is none
   Dataset train;                               // the rows, of which the task has its own copy
   std::optional<Dataset> eval;
-  std::unique_ptr<OfflineTask> task;
+  std::unique_ptr<Task> task;
   TrainerOptions trainer;
+  int64_t reference_bytes = 0;  // of a second model held in memory
+  int64_t chunk_bytes = 0;      // most logits held at once
+
+  /// The task of a policy. Throws ArgumentError where it is another one.
+  OfflineTask& offline() const;
 };
 
 /// Loads and checks everything; trains nothing. Throws the errors of its parts.
 RunSetup set_up(const RunConfig& config, const Document& document, const Registry& registry);
-
-/// The rows that a config names, train and eval, as they will be used.
-std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config,
-                                                     const SequenceLoss& loss,
-                                                     const Tokenizer* tokenizer);
 
 struct RunOptions {
   bool progress = true;                           // a bar on stderr
