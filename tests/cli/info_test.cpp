@@ -109,8 +109,6 @@ TEST(Cli, ChecksAllIdentities) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(holds(outcome.out, "ok      1  ")) << outcome.out;
   EXPECT_TRUE(holds(outcome.out, "\n42 of 42 identities hold\n")) << outcome.out;
-  EXPECT_EQ(luce({"experiment", "nothing"}).sentence(),
-            "there is no experiment \"nothing\"; there is identities");
 }
 
 TEST(Cli, NamesTheNearestLossOrAllOfThem) {

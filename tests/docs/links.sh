@@ -2,7 +2,7 @@
 # links.sh ROOT: every relative link of the documents leads to a file, and every #section to a heading.
 set -eu
 cd "$1"
-for document in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md; do
+for document in README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/experiments/*.md; do
   # Outside of code blocks; one link a line.
   awk '/^```/ { code = !code; next } !code' "$document" | grep -o '](\([^)]*\))' | sed 's/^](//; s/)$//' |
     while read -r link; do

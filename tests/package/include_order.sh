@@ -6,7 +6,7 @@ cd "${1:-$(dirname -- "$0")/../..}"
 
 find include/luce src -name '*.h' -o -name '*.h.in' -o -name '*.cpp' | LC_ALL=C sort | xargs awk '
   BEGIN {
-    count = split("base kernels cuda data ops batch loss oracle model rl train cli luce", order, " ")
+    count = split("base kernels cuda data ops batch loss oracle model rl train experiment cli luce", order, " ")
     for (i = 1; i <= count; ++i) rank[order[i]] = i
   }
   # The layer of "loss/dpo.h" is its folder; that of a file without one, such as "batch.h", its name.
