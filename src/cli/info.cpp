@@ -5,6 +5,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
@@ -23,14 +24,15 @@
 namespace luce::cli {
 namespace {
 
-void explain(const Registry& registry, const std::string& name) {
-  const LossInfo& info = registry.find(name, "luce explain");
+/// What `explain` prints of a loss; `weights` is empty for losses of reward models.
+template <class Info>
+void explain(const Info& info, const std::string& weights, const std::string& task) {
   std::cout << info.name << ": " << info.title << "\n\n";
   std::string formula = "  " + info.formula;
   for (size_t at = 0; (at = formula.find('\n', at)) != std::string::npos; at += 3)
     formula.replace(at, 1, "\n  ");
   std::cout << formula << "\n\n" << info.notes << "\n";
-  if (!info.weights.empty()) std::cout << "\nGradient weights: " << info.weights << "\n";
+  if (!weights.empty()) std::cout << "\nGradient weights: " << weights << "\n";
   std::cout << "\nPaper: " << info.paper << "\n";
   if (!info.aliases.empty()) {
     std::cout << "Also known as:";
@@ -42,7 +44,26 @@ void explain(const Registry& registry, const std::string& name) {
     std::cout << "Options: none\n";
   else
     std::cout << "\n| option | type | default | meaning |\n| --- | --- | --- | --- |\n" << options;
-  std::cout << "\nIn a config: \"loss\": {\"type\": \"" << info.name << "\"}\n";
+  std::cout << "\nIn a config: " << task << "\"loss\": {\"type\": \"" << info.name << "\"}\n";
+}
+
+/// The policy's loss of that name, the reward model's, or both.
+void explain(const Registry& registry, const std::string& name) {
+  const auto has_name = [&](const auto& info) {
+    return info.name == name ||
+           std::find(info.aliases.begin(), info.aliases.end(), name) != info.aliases.end();
+  };
+  const auto& rewards = registry.reward_losses();
+  const auto reward = std::find_if(rewards.begin(), rewards.end(), has_name);
+  const auto& losses = registry.losses();
+  const bool of_policy = std::any_of(losses.begin(), losses.end(), has_name);
+  if (of_policy || reward == rewards.end()) {
+    const LossInfo& info = registry.find(name, "luce explain");
+    explain(info, info.weights, "");
+  }
+  if (reward == rewards.end()) return;
+  if (of_policy) std::cout << "\nWith task \"reward\":\n\n";
+  explain(*reward, "", "\"task\": \"reward\", ");
 }
 
 Json config_schema(const Registry& registry) {
@@ -69,10 +90,20 @@ Json config_schema(const Registry& registry) {
                      {{"type", {{"type", "array"}, {"items", {{"type", "string"}}}}},
                       {"weights", {{"type", "array"}, {"items", {{"type", "number"}}}}}}},
                     {"required", {"type"}}};
+  Json rewards = Json::array();
+  for (const auto& info : registry.reward_losses()) {
+    Json one = info.schema().json_schema();
+    one["title"] = info.title;
+    one["properties"]["type"] = {{"enum", {info.name}}};
+    one["required"] = {"type"};
+    rewards.push_back(one);
+  }
   out["$defs"]["loss"] = {{"oneOf", choices}};
+  out["$defs"]["reward_loss"] = {{"oneOf", rewards}};
   out["properties"]["loss"] = {
       {"description", "a loss, a list of losses, or {\"type\": [...], \"weights\": [...]}"},
       {"anyOf", Json::array({{{"$ref", "#/$defs/loss"}},
+                             {{"$ref", "#/$defs/reward_loss"}},
                              {{"type", "array"}, {"items", {{"$ref", "#/$defs/loss"}}}},
                              trl,
                              {{"type", "null"}}})}};
@@ -127,8 +158,12 @@ void add_list(CLI::App& app, Context& context) {
       for (const auto& alias : info.aliases) std::cout << "  (also " << alias << ")";
       std::cout << "\n";
     }
+    std::cout << "losses of reward models, with task \"reward\":\n";
+    for (const auto& info : context.registry.reward_losses())
+      std::cout << "  " << std::left << std::setw(19) << info.name << info.title << "\n";
     std::cout << "tasks:\n  sft  maximum likelihood of texts or completions\n"
                  "  preference  learning from judged answers: pairs, labels, ranks, scores\n"
+                 "  reward  models that score answers, their outcome or their steps\n"
                  "model types:\n  llama\n"
                  "learning rates:\n  constant, linear, cosine; each with a warm-up\n";
   });

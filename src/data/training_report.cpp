@@ -83,6 +83,20 @@ std::vector<std::pair<std::string, std::vector<Panel>>> sections() {
          "Pairs whose chosen answer has the greater reward; chance is one half.",
          0.5},
         {"Reward margin", {{"rewards/margins", "train"}}, "Reward of chosen minus rejected.", 0.0},
+        {"Accuracy",
+         {{"accuracy", "train"}},
+         "Pairs in the right order; of outcome and process models, right predictions.",
+         0.5},
+        {"Margin", {{"margin", "train"}}, "Score of chosen minus rejected answers.", 0.0},
+        {"Scores",
+         {{"min_reward", "least"}, {"mean_reward", "mean"}, {"max_reward", "largest"}},
+         "Of the answers of a step.",
+         0.0},
+        {"Heads that disagree",
+         {{"ensemble/disagreement", "train"}},
+         "Share of heads whose order of a pair is not that of their mean.",
+         {},
+         0.0},
         {"Rewards",
          {{"rewards/chosen", "chosen"}, {"rewards/rejected", "rejected"}},
          "β times the change of log-probability against the reference.",
@@ -90,9 +104,21 @@ std::vector<std::pair<std::string, std::vector<Panel>>> sections() {
         {"Log-probability of answers",
          {{"logps/chosen", "chosen"}, {"logps/rejected", "rejected"}},
          "Of whole answers, in nats: sums over tokens, means over pairs."},
+        {"Displacement",
+         {{"displacement/chosen", "chosen"}, {"displacement/rejected", "rejected"}},
+         "Change of log-probability since the start, nats an answer.",
+         0.0},
+        {"Pairs whose answers both fell",
+         {{"displacement/both_fell", "train"}},
+         "Share of pairs that lost log-probability on either side.",
+         {},
+         0.0,
+         1.0},
         {"KL to the reference",
-         {{"kl_data", "train"}},
-         "Nats per token at the scored positions of the data.",
+         {{"kl_data", "exact"}, {"kl_data_k1", "k1"}, {"kl_data_k2", "k2"}, {"kl_data_k3", "k3"}},
+         "Nats per token at the scored positions of the data; the estimators see the data's "
+         "tokens, "
+         "which the policy did not draw.",
          {},
          0.0},
         {"Token accuracy",
@@ -198,6 +224,8 @@ void add_tiles(const Curves& curves, Report& report) {
   tile("Loss", "loss", plain);
   tile("Preference accuracy", "rewards/accuracies", percent);
   tile("Reward margin", "rewards/margins", plain);
+  tile("Accuracy", "accuracy", percent);
+  tile("Calibration error", "ece", percent);
   tile("KL per token", "kl_data", plain);
   const Curve &runtime = curves["train_runtime"], &speed = curves["tokens_per_second"];
   if (!runtime.empty())
@@ -360,6 +388,33 @@ void add_section(const Node& section, Report& report) {
 }
 
 }  // namespace
+
+Json report_section(const Table& table) {
+  return {{"type", "table"},
+          {"title", table.title},
+          {"note", table.note},
+          {"columns", table.columns},
+          {"rows", table.rows}};
+}
+
+Json report_section(const LineChart& chart) {
+  Json series = Json::array();
+  for (const Series& s : chart.series)
+    series.push_back({{"name", s.name}, {"x", s.x}, {"y", s.y}, {"sparse", s.sparse}});
+  return {{"type", "lines"},          {"title", chart.title}, {"note", chart.note},
+          {"x_label", chart.x_label}, {"log_y", chart.log_y}, {"series", series}};
+}
+
+Json report_section(const Histogram& histogram) {
+  Json samples = Json::array();
+  for (const Sample& s : histogram.samples)
+    samples.push_back({{"name", s.name}, {"values", s.values}});
+  return {{"type", "histogram"},
+          {"title", histogram.title},
+          {"note", histogram.note},
+          {"x_label", histogram.x_label},
+          {"samples", samples}};
+}
 
 Report training_report(const std::filesystem::path& output_dir) {
   const auto metrics_path = output_dir / "metrics.jsonl";

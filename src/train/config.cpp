@@ -140,6 +140,22 @@ void describe(Schema& s, HeadSection& o) {
       .at_most(1);
 }
 
+void describe(Schema& s, DisplacementSection& o) {
+  s.field(
+       "probe_rows", o.probe_rows,
+       "pairs, of the evaluation rows where there are any, whose log-probs are compared with the "
+       "start's at each logging step and evaluation; 0 watches none")
+      .at_least(0);
+  s.field("top_tokens", o.top_tokens,
+          "gainers at each place of the watched answers, for the report")
+      .at_least(1);
+  s.field("ches", o.ches, "measure CHES of every training pair before the first step: ches.jsonl");
+  s.field("ches_keep", o.ches_keep,
+          "share of the training pairs that is kept, those of the least length-normalised CHES")
+      .above(0)
+      .at_most(1);
+}
+
 void describe(Schema& s, RunConfig& o) {
   s.field("task", o.task, "what is trained").one_of({"sft", "preference", "reward"}).required();
   s.section("model", o.model, "the model that is trained");
@@ -149,6 +165,7 @@ void describe(Schema& s, RunConfig& o) {
           "a loss {\"type\": …, its options}, or a list of them; sft and reward have a default");
   s.section("train", o.train, "the optimizer and its steps");
   s.section("head", o.head, "the output layer");
+  s.section("displacement", o.displacement, "what becomes of the answers' log-probs");
   s.field("plugins", o.plugins, "shared objects with losses of your own: [\"./libmy_loss.so\"]");
   s.field("output_dir", o.output_dir, "folder for the trained model, metrics and the report")
       .required();
@@ -216,6 +233,13 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
       fail("/data/column_map/" + key, "data.column_map must map names to names");
   if (config.loss.is_null() && config.task == "preference")
     fail("", "task \"preference\" needs a \"loss\", for example {\"type\": \"dpo\"}");
+  const auto& displacement = config.displacement;
+  if (displacement.probe_rows > 0 || displacement.ches || displacement.ches_keep < 1) {
+    if (config.task != "preference" || registry.make_loss(document)->rows() != Rows::pairs)
+      fail("/displacement",
+           "displacement is measured on pairs; it needs task \"preference\" and a "
+           "loss of pairs");
+  }
   if (config.task == "reward") {
     check_reward(config, *registry.make_reward_loss(document), fail);
   } else {

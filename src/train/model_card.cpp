@@ -6,6 +6,7 @@
 #include "luce/base/error.h"
 #include "luce/base/file.h"
 #include "luce/data/model_folder.h"
+#include "luce/data/tokenizer.h"
 #include "luce/model/score_model.h"
 #include "luce/version.h"
 
@@ -36,6 +37,18 @@ std::string card(const Decoder& model, const fs::path& model_source, const Json&
              config.dump(2), "\n```\n");
 }
 
+/// Tells transformers' tokenizer what to pad with, where its config does not: a reward model pools
+/// at the last id that is not the padding's.
+void add_pad_token(const Decoder& model, const fs::path& folder) {
+  const auto* scores = dynamic_cast<const ScoreModel*>(&model);
+  const fs::path path = folder / "tokenizer_config.json";
+  if (scores == nullptr || !scores->score_config().pad_token_id || !fs::exists(path)) return;
+  Json config = parse_json(read_file(path, 1 << 24), path.string());
+  if (config.contains("pad_token") && !config["pad_token"].is_null()) return;
+  config["pad_token"] = Tokenizer::load(folder)->piece(*scores->score_config().pad_token_id);
+  write_file_atomic(path, config.dump(2) + "\n");
+}
+
 }  // namespace
 
 void save_model(const fs::path& folder, const Decoder& model, const fs::path& model_source,
@@ -44,6 +57,7 @@ void save_model(const fs::path& folder, const Decoder& model, const fs::path& mo
   write_folder_atomic(staged, [&](const fs::path& temporary) {
     model.save(temporary);
     copy_tokenizer_files(model_source, temporary);
+    add_pad_token(model, temporary);
     write_file_atomic(temporary / "README.md", card(model, model_source, config));
   });
   std::vector<fs::path> files;

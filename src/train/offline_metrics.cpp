@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "luce/base/error.h"
+#include "luce/loss/kl.h"
 #include "luce/train/offline_task.h"
 
 namespace luce {
@@ -62,6 +63,29 @@ void PreferenceTask::record(const GroupInputs& x, const HeadStats& stats, Metric
   metrics.add("rewards/margins", total(margin), static_cast<double>(w.numel()));
   metrics.add("rewards/accuracies", total(margin.gt(0)),  // a tie counts as wrong
               static_cast<double>(w.numel()));
+}
+
+void OfflineTask::record_kl_estimates(const GroupInputs& x, Metrics& metrics) const {
+  if (!x.ref_logps) return;
+  const Tensor logps = x.logps.values.detach().to(at::kDouble),
+               ref = x.ref_logps->values.to(at::kDouble);
+  for (const auto& [name, estimator] :
+       {std::pair{"kl_data_k1", KlEstimator::k1}, std::pair{"kl_data_k2", KlEstimator::k2},
+        std::pair{"kl_data_k3", KlEstimator::k3}})
+    metrics.add(name, total(kl_estimate(logps, ref, {.estimator = estimator})),
+                static_cast<double>(logps.numel()));
+}
+
+void OfflineTask::record_displacement(const GroupInputs& x, Metrics& metrics) const {
+  if (probe_ || !x.ref_logps || !frozen_.is_start || options_.sync_steps > 0) return;
+  const Tensor w = x.with_role(Role::chosen), l = x.with_role(Role::rejected);
+  if (w.numel() != l.numel() || w.numel() != x.num_groups()) return;  // the rows are no pairs
+  const Tensor shift = x.logps.sum() - x.ref_logps->sum();
+  const Tensor chosen = shift.index_select(0, w), rejected = shift.index_select(0, l);
+  const auto pairs = static_cast<double>(w.numel());
+  metrics.add("displacement/chosen", total(chosen), pairs);
+  metrics.add("displacement/rejected", total(rejected), pairs);
+  metrics.add("displacement/both_fell", total(chosen.lt(0).logical_and(rejected.lt(0))), pairs);
 }
 
 void OfflineTask::check_start(const GroupInputs& x, const std::vector<int64_t>& rows) const {

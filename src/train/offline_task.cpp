@@ -41,6 +41,13 @@ OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceL
   if (needs.mismatched && needs.couples != Coupling::step)
     throw ArgumentError("[OfflineTask] a loss of mismatched answers must couple the step");
   loss_->check_rows(rows_.train());
+  if (options_.probe_rows > 0) {
+    const auto& from = rows_.eval().empty() ? rows_.train() : rows_.eval();
+    const auto count = std::min(from.size(), static_cast<size_t>(options_.probe_rows));
+    probe_.emplace(policy_.model(),
+                   std::vector<Example>(from.begin(), from.begin() + static_cast<int64_t>(count)),
+                   options_.micro_batch_tokens);
+  }
 }
 
 HeadOptions OfflineTask::head_options(const Candidates* candidates) {
@@ -182,7 +189,9 @@ void OfflineTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
   }
   policy_.backward(pass, d_hidden);
   metrics.add("num_tokens", static_cast<double>(batch.num_tokens), 0);
-  if (step.is_first && index + 1 == step.micro_batches.size()) tell_head_use();
+  if (index + 1 < step.micro_batches.size()) return;
+  if (step.is_first) tell_head_use();
+  if (probe_ && step.detailed) probe_->record(policy_.model(), metrics);
 }
 
 void OfflineTask::tell_head_use() const {
@@ -232,6 +241,8 @@ HeadGradients OfflineTask::gradient(LossPart part, const Totals& totals, const S
   metrics.add("loss", value, 0);
   inputs.logps.values = inputs.logps.values.detach();
   record(inputs, part.stats, metrics);
+  if (cut() >= Coupling::group) record_displacement(inputs, metrics);
+  if (training == nullptr || training->detailed) record_kl_estimates(inputs, metrics);
   if (with_gradient && cut() >= Coupling::sequence)
     add_gradient_weights(inputs, g.logps, totals.of(terms.front().per), metrics);
   return g;
@@ -317,9 +328,15 @@ int64_t OfflineTask::max_length() const {
                                  : policy_.model().config().max_position_embeddings;
 }
 
+Json OfflineTask::finish() {
+  if (!probe_) return Json::array();
+  return displacement_sections(*probe_, policy_.model(), options_.top_tokens, options_.token_text);
+}
+
 Metrics OfflineTask::evaluate() {
   const at::NoGradGuard no_grad;
   Metrics metrics;
+  if (probe_) probe_->record(policy_.model(), metrics);
   const auto all = pointers(rows_.eval());
   const Totals totals = totals_of(all);
   const Needs needs = loss_->needs();

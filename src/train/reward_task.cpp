@@ -10,6 +10,7 @@
 #include "luce/base/error.h"
 #include "luce/base/log.h"
 #include "luce/base/random.h"
+#include "luce/data/training_report.h"
 #include "train/reward_metrics.h"
 
 namespace luce {
@@ -217,13 +218,20 @@ void RewardTask::watch_accuracy(const Metrics& metrics) {
   best_accuracy_ = std::max(best_accuracy_, accuracy);
 }
 
-void RewardTask::finish() {
+Json RewardTask::finish() {
   RowList rows = pointers(rows_.eval().empty() ? rows_.train() : rows_.eval());
   if (rows_.eval().empty() && rows.size() > kMomentRows) rows.resize(kMomentRows);
   const Tensor scores = answer_scores(scored(rows), loss_->kind());
   const double mean = scores.mean().item<double>();
   const double deviation = scores.numel() > 1 ? scores.std().item<double>() : 0;
   if (deviation > 0) model_.model().score_config().scores = Moments{mean, deviation};
+  Json report = Json::array();
+  if (calibration_) {
+    report.push_back({{"type", "heading"}, {"text", "Calibration"}});
+    report.push_back(report_section(reliability_chart(*calibration_, "Held-out reliability")));
+    report.push_back(report_section(reliability_table(*calibration_, "Held-out reliability")));
+  }
+  return report;
 }
 
 }  // namespace luce

@@ -170,6 +170,40 @@ void make_reward_task(RunSetup& run, const Document& document, const Registry& r
   run.task = std::make_unique<RewardTask>(std::move(task));
 }
 
+/// Measures CHES of the training pairs, writes it down, and leaves out the pairs of the largest.
+void use_ches(const CausalLM& model, const RunConfig& config, std::vector<Example>& train,
+              int64_t micro_batch_tokens) {
+  const auto scores = ches(model, pointers(train), micro_batch_tokens);
+  std::string lines;
+  double sum = 0, largest = -INFINITY;
+  std::vector<size_t> order(train.size());
+  for (size_t i = 0; i < train.size(); ++i) {
+    lines +=
+        Json{{"row", train[i].row}, {"ches", scores[i].score}, {"normalised", scores[i].normalised}}
+            .dump() +
+        "\n";
+    sum += scores[i].normalised;
+    largest = std::max(largest, scores[i].normalised);
+    order[i] = i;
+  }
+  make_folder(config.output_dir);
+  write_file_atomic(fs::path(config.output_dir) / "ches.jsonl", lines);
+  log::info("CHES, length-normalised: mean ", sum / static_cast<double>(train.size()), ", largest ",
+            largest);
+  const auto keep =
+      std::max<size_t>(1, static_cast<size_t>(std::llround(config.displacement.ches_keep *
+                                                           static_cast<double>(train.size()))));
+  if (keep == train.size()) return;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a].normalised < scores[b].normalised; });
+  order.resize(keep);
+  std::sort(order.begin(), order.end());
+  std::vector<Example> kept;
+  for (const size_t i : order) kept.push_back(std::move(train[i]));
+  log::info(train.size() - keep, " pairs of the largest CHES are left out, ", keep, " kept");
+  train = std::move(kept);
+}
+
 void make_offline_task(RunSetup& run, const Document& document, const Registry& registry,
                        const ModelOptions& model_options, const RowOptions& rows) {
   const RunConfig& config = run.config;
@@ -188,12 +222,18 @@ void make_offline_task(RunSetup& run, const Document& document, const Registry& 
       .max_length = std::min(config.data.max_length, model->config().max_position_embeddings),
       .sync_steps = config.reference.sync_steps,
       .mixup_alpha = config.reference.mixup_alpha,
+      .probe_rows = config.displacement.probe_rows,
+      .top_tokens = config.displacement.top_tokens,
   };
+  if (run.tokenizer)
+    options.token_text = [tokenizer = run.tokenizer](int64_t id) { return tokenizer->piece(id); };
   set_chunk(config.head.chunk_mb, model_options.device.is_cuda(), options);
   run.chunk_bytes = options.chunk_bytes;
   std::vector<Example> train = run.train.examples;
   std::vector<Example> eval = run.eval ? run.eval->examples : std::vector<Example>();
   if (loss->rows() == Rows::scored) standardise(train, eval, run.config.data);
+  if (config.displacement.ches || config.displacement.ches_keep < 1)
+    use_ches(*model, config, train, rows.micro_batch_tokens);
 
   Frozen frozen;
   if (loss->needs().reference) {
@@ -320,7 +360,9 @@ TrainResult train(const RunConfig& config, const Document& document, const Regis
   TrainResult result = trainer.run();
   run_log.finish(result);
   if (result.interrupted) return result;
-  run.task->finish();
+  const Json sections = run.task->finish();
+  if (!sections.empty())
+    write_file_atomic(out / "report.json", Json{{"sections", sections}}.dump(2) + "\n");
   save_model(out, run.task->trained().decoder(), config.model.path, resolved_config);
   write_file_atomic(out / "report.html", training_report(out).html());
   log::info("the trained model is in ", out.string(), ", the report in ",

@@ -1,5 +1,6 @@
 // Reward training: against TRL and transformers, its invariances, what it saves, what it refuses.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -200,6 +201,21 @@ void expect_token_model(const Json& golden, ScoreKind kind) {
       example.steps.push_back(
           {row["step_ends"][s].get<int64_t>() + 1 - prompt, row["labels"][s].get<bool>()});
     rows.push_back(std::move(example));
+  }
+  {  // the logits at each place
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Batch batch = make_batch({&rows[i]}, {.own_rows = true});
+      const Tensor hidden =
+          model->trunk(model->embed(batch.tokens), batch.positions, batch.segments());
+      const Tensor logits =
+          model->scores(hidden.index_select(0, score_places(batch, kind).rows)).view({-1});
+      std::vector<double> flat;
+      for (const Json& place : want["logits"][i])
+        for (const Json& value : place.is_array() ? place : Json::array({place}))
+          flat.push_back(value.get<double>());
+      EXPECT_TRUE(test::close(logits, at::tensor(flat, at::kDouble), 1e-5)) << i;
+    }
   }
   std::unique_ptr<RewardLoss> loss;
   if (kind == ScoreKind::process)

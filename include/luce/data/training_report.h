@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "luce/base/json.h"
 #include "luce/data/report.h"
 
 namespace luce {
@@ -11,5 +12,11 @@ namespace luce {
 /// there, and what a program left in `report.json` (docs/metrics.md has its schema). Metrics that
 /// were not logged have no chart. Throws MissingFileError, DataError.
 Report training_report(const std::filesystem::path& output_dir);
+
+/// Tables and charts as sections of report.json, in which a run keeps what the report shows beside
+/// its metrics.
+Json report_section(const Table& table);
+Json report_section(const LineChart& chart);
+Json report_section(const Histogram& histogram);
 
 }  // namespace luce

@@ -60,6 +60,12 @@ struct HeadSection {
   double subsample = 1;
 };
 
+struct DisplacementSection {
+  int64_t probe_rows = 0, top_tokens = 5;
+  bool ches = false;
+  double ches_keep = 1;
+};
+
 struct RunConfig {
   std::string task;
   ModelSection model;
@@ -68,6 +74,7 @@ struct RunConfig {
   Json loss;
   TrainSection train;
   HeadSection head;
+  DisplacementSection displacement;
   std::vector<std::string> plugins;
   std::string output_dir;
 
@@ -84,6 +91,7 @@ void describe(Schema& s, ReferenceSection& o);
 void describe(Schema& s, DataSection& o);
 void describe(Schema& s, TrainSection& o);
 void describe(Schema& s, HeadSection& o);
+void describe(Schema& s, DisplacementSection& o);
 void describe(Schema& s, RunConfig& o);
 
 /// Adds the losses of the plug-ins that a config names. Goes before parse_run_config. Throws

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "luce/base/metrics.h"
@@ -72,5 +74,10 @@ class DisplacementProbe {
   std::shared_ptr<CausalLM> start_;
   std::vector<double> start_logps_;
 };
+
+/// Sections of a run's report (docs/metrics.md): how the probe's answers moved, and which tokens
+/// gained the most where chosen and rejected answers stood. `token_text` undefined: ids.
+Json displacement_sections(const DisplacementProbe& probe, const CausalLM& now, int64_t top_tokens,
+                           const std::function<std::string(int64_t)>& token_text);
 
 }  // namespace luce

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "luce/data/dataset.h"
+#include "luce/train/displacement.h"
 #include "luce/train/row_steps.h"
 
 namespace luce {
@@ -30,6 +32,10 @@ struct OfflineOptions {
   int64_t max_length = 0;    // of a prompt with another row's answer; 0: the model's context
   int64_t sync_steps = 0;    // the reference moves towards the policy after so many steps; 0: not
   double mixup_alpha = 0.6;  // by this share
+  int64_t probe_rows = 0;    // pairs, of the evaluation where there is one, that are watched for
+                             // displacement; 0: none
+  int64_t top_tokens = 5;    // gainers that the report names
+  std::function<std::string(int64_t)> token_text = {};  // for the report; undefined: the id
 };
 
 /// What a policy is held against: a model, or its log-probs of every row.
@@ -59,6 +65,8 @@ class OfflineTask : public Task {
   void load(const TaskState& state) override;
   bool can_evaluate() const override { return !rows_.eval().empty(); }
   Metrics evaluate() override;
+  /// Reports how the probe's answers moved and where their probability went.
+  Json finish() override;
 
   const SequenceLoss& loss() const { return *loss_; }
   const OfflineOptions& options() const { return options_; }
@@ -97,6 +105,11 @@ class OfflineTask : public Task {
                        const Tensor& d_hidden, Metrics& metrics);
   /// KL(policy ‖ reference) at every target, over the whole vocabulary.
   void add_exact_kl(const Tensor& hidden, const ReferenceValues& reference, Metrics& metrics) const;
+  /// Adds what one-token estimators make of the KL to the reference on the data's own tokens, which
+  /// the policy did not draw: kl_data is the exact one.
+  void record_kl_estimates(const GroupInputs& inputs, Metrics& metrics) const;
+  /// Adds how far the answers moved since the start, where the reference is the start.
+  void record_displacement(const GroupInputs& inputs, Metrics& metrics) const;
   void check_start(const GroupInputs& inputs, const std::vector<int64_t>& rows) const;
   void tell_head_use() const;
   int64_t max_length() const;
@@ -106,6 +119,7 @@ class OfflineTask : public Task {
   std::unique_ptr<SequenceLoss> loss_;
   RowSteps rows_;
   OfflineOptions options_;
+  std::optional<DisplacementProbe> probe_;
   std::unique_ptr<HeadWorkspace> workspace_ = std::make_unique<HeadWorkspace>();
   HeadUse head_use_;
   std::vector<HeadGradients> seeds_;  // of step_gradients, for the second phase

@@ -40,8 +40,8 @@ class RewardTask : public Task {
   bool can_evaluate() const override { return !rows_.eval().empty(); }
   Metrics evaluate() override;
   /// Measures the moments of the scores, on the evaluation rows where there are any, and puts them
-  /// into the model's config.
-  void finish() override;
+  /// into the model's config. Reports the calibration.
+  Json finish() override;
 
   /// How far the probabilities of the last evaluation can be believed; empty before there was one.
   const std::optional<Calibration>& last_calibration() const { return calibration_; }

@@ -48,8 +48,9 @@ class Task {
   virtual bool can_evaluate() const = 0;
   /// Metrics over the evaluation rows, under their plain names.
   virtual Metrics evaluate() = 0;
-  /// Called once, after the last step and before the model is saved.
-  virtual void finish() {}
+  /// Called once, after the last step and before the model is saved. What the run's report shows
+  /// beside its metrics: sections of report.json (docs/metrics.md).
+  virtual Json finish() { return Json::array(); }
 };
 
 }  // namespace luce
