@@ -1,8 +1,10 @@
 """The peer's side of the reward benchmark: TRL's RewardTrainer on the CPU, one JSON line of figures at the end.
 
 usage: trl_reward.py MODEL PAIRS.jsonl [--steps 12 --warmup 2 --batch 8 --max-length 512 --center 0.01 --threads 2]
+                     [--eval PAIRS.jsonl]
 
-MODEL is a causal model; its head is replaced by a random one of a single output. Pairs longer than --max-length are
+MODEL is a causal model, whose head is replaced by a random one of a single output, or a model with such a head. With
+--eval the model is evaluated after the last step: "accuracy", "eval_pairs". Pairs longer than --max-length are
 dropped, not cut: "pairs" says how many are left.
 """
 import argparse
@@ -28,6 +30,7 @@ a.add_argument("--threads", type=int, default=2)
 a.add_argument("--bf16", action="store_true")
 a.add_argument("--lr", type=float, default=1e-5)
 a.add_argument("--no-shuffle", action="store_true")
+a.add_argument("--eval")
 o = a.parse_args()
 torch.set_num_threads(o.threads)
 torch.manual_seed(0)
@@ -55,13 +58,17 @@ with tempfile.TemporaryDirectory() as output:
         train_sampling_strategy="sequential" if o.no_shuffle else "random")
     trainer = RewardTrainer(
         model=model, args=config, train_dataset=load_dataset("json", data_files=o.pairs, split="train"),
+        eval_dataset=load_dataset("json", data_files=o.eval, split="train") if o.eval else None,
         processing_class=tokenizer, callbacks=[Clock()])
     begin = time.perf_counter()
     trainer.train()
+    found = {}
+    if o.eval:
+        found = {"accuracy": trainer.evaluate()["eval_accuracy"], "eval_pairs": len(trainer.eval_dataset)}
 t = Clock.times
 timed = t[o.steps - 1] - t[o.warmup - 1]
 tokens = [h for h in trainer.state.log_history if "loss" in h]
-print(json.dumps({
+print(json.dumps(found | {
     "peer": "trl", "steps": o.steps, "pairs": len(trainer.train_dataset),
     "pairs_per_s": o.batch * (o.steps - o.warmup) / timed, "s_per_step": timed / (o.steps - o.warmup),
     "total_s": t[-1] - begin, "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -12,6 +12,7 @@ names of the table's rows. Exits 1 when a row failed.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -226,6 +227,74 @@ def check_trainings(table, wanted, luce, folder):
             table.add(f"{name}: tensorboard", "read" if code == 0 else "-", tail if code else None)
 
 
+def check_rewards(table, wanted, luce, folder):
+    """Reward training from the start that TRL had, and the saved model's scores in transformers."""
+    import make_dpo
+    import make_reward
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    for name in ["tiny"] + (["stories260k"] if os.environ.get("LUCE_TEST_DATA") else []):
+        file = f"reward_{name}.json"
+        golden, model = json.loads((HERE / file).read_text()), model_folder(file)
+        source = HERE / "pairs_tiny.jsonl"
+        if name == "tiny":
+            lines = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+        else:
+            lines = make_dpo.published_rows(golden["rows"]["count"])
+        lines = lines[:golden["rows"]["count"]]
+        start = folder / f"start-{name}"
+        for run_name in ("plain", "centred", "margin", "wide"):
+            row = f"train reward {name} {run_name}"
+            if run_name not in golden or not wanted(row):
+                continue
+            if not start.exists():
+                make_reward.save_start(model, start, peers_tokenizer(model), AutoModelForSequenceClassification,
+                                       torch.tensor([golden["start_head"]], dtype=torch.float64))
+                for tokenizer_file in ("tokenizer.model", "tokenizer_config.json"):
+                    shutil.copy(model / tokenizer_file, start / tokenizer_file)
+            margins = golden["rows"]["margins"] if run_name == "margin" else [0]
+            output = folder / f"reward-{name}-{run_name}"
+            rows, config = output.with_suffix(".jsonl"), output.with_suffix(".json")
+            rows.write_text("".join(json.dumps(line | {"margin": margins[i % len(margins)]}) + "\n"
+                                    for i, line in enumerate(lines)), encoding="utf-8")
+            loss = {"type": "bradley_terry", "center_rewards_coefficient":
+                    golden[run_name]["changes"].get("center_rewards_coefficient", 0)}
+            settings = luce_config(golden, run_name, "reward", loss, rows, output)
+            settings["model"]["path"] = str(start)
+            config.write_text(json.dumps(settings, indent=2))
+            code, _, tail = run(luce, "train", config)
+            if code:
+                table.add(row, f"exit code {code}", tail)
+                continue
+            logged = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+            table.add(row, *compare_steps(golden[run_name]["steps"], logged))
+            if run_name == "plain":
+                check_scores(table, f"{row}: transformers", luce, output, lines)
+
+
+def peers_tokenizer(model):
+    import peers
+
+    return peers.load_tokenizer(model)
+
+
+def check_scores(table, name, luce, model, pairs):
+    """Scores of a saved reward model against transformers', each row alone and in padded batches."""
+    rows, scores = model / "rows.jsonl", model / "scores.json"
+    answers = [{"prompt": pair.get("prompt", ""), "completion": pair["chosen"]} for pair in pairs if "prompt" in pair]
+    if not answers:
+        answers = [{"input_ids": [1 + (7 * i + 3 * j) % 400 for j in range(5 + 9 * i)]} for i in range(9)]
+    rows.write_text("".join(json.dumps(answer) + "\n" for answer in answers), encoding="utf-8")
+    code, output, tail = run(luce, "score", model, rows)
+    if code:
+        table.add(name, "-", tail)
+        return
+    scores.write_text(json.dumps([json.loads(line)["scores"][0] for line in output.splitlines()]))
+    code, output, tail = run(sys.executable, HERE / "check_reward_roundtrip.py", model, rows, scores)
+    table.add(name, output.strip() if code == 0 else "-", tail if code else None)
+
+
 def check_models(table, wanted, luce, folder):
     """Models as they were given, a model that Luce made, and greedy text."""
     names = ["tiny", "tiny_untied"] + (["stories260k"] if os.environ.get("LUCE_TEST_DATA") else [])
@@ -279,6 +348,8 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             check_models(table, wanted, luce, Path(folder))
             check_trainings(table, wanted, luce, Path(folder))
+            if wanted("train reward"):
+                check_rewards(table, wanted, luce, Path(folder))
         fuzz = luce.parent / "core_tests"
         if fuzz.exists() and wanted("safetensors"):
             code, output, tail = run(sys.executable, HERE / "check_safetensors.py", fuzz, "--cases", 4000)
