@@ -16,4 +16,10 @@ for config in configs/*.json; do
   for file in model.safetensors metrics.jsonl report.html luce_config.json; do
     [ -s "$output/$file" ] || { echo "luce train $config left no $output/$file" && exit 1; }
   done
+  case $config in
+    configs/reward*)
+      grep -qE 'For(Sequence|Token)Classification' "$output/config.json" ||
+        { echo "luce train $config left a model without a head of scores" && exit 1; }
+      ;;
+  esac
 done
