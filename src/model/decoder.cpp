@@ -236,39 +236,75 @@ Tensor Decoder::apply(const Linear& layer, const Tensor& x) const {
                                   : linear(x, w, bias);
 }
 
-Normed Decoder::apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
-                      const Attend& attend, size_t next_norm) const {
-  const int64_t n = in.y.size(0), d = config_.head_dim;
+Normed Decoder::finish(const Block& block, const Tensor& attended, const Tensor& stream,
+                       size_t next_norm) const {
   const auto norm = [&](const Tensor& x, const Tensor& more, size_t weight) {
     return add_rms_norm(x, more, parameters_[weight].work, config_.rms_norm_eps);
   };
+  const Normed mid = norm(stream, apply(block.o, attended), block.post_attention_norm);
+  const Tensor gated = swiglu(apply(block.gate, mid.y), apply(block.up, mid.y));
+  return norm(mid.sum, apply(block.down, gated), next_norm);
+}
+
+Normed Decoder::apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
+                      const Attend& attend, size_t next_norm) const {
+  const int64_t n = in.y.size(0), d = config_.head_dim;
   const Tensor q = rotate(apply(block.q, in.y).view({n, -1, d}), rotary);
   const Tensor k = rotate(apply(block.k, in.y).view({n, -1, d}), rotary);
   const Tensor v = apply(block.v, in.y).view({n, -1, d});
-  const Tensor attended = apply(block.o, attend(index, q, k, v).view({n, -1}));
-  const Normed mid = norm(in.sum, attended, block.post_attention_norm);
-  const Tensor gated = swiglu(apply(block.gate, mid.y), apply(block.up, mid.y));
-  return norm(mid.sum, apply(block.down, gated), next_norm);
+  return finish(block, attend(index, q, k, v).view({n, -1}), in.sum, next_norm);
+}
+
+size_t Decoder::norm_before(size_t block) const {
+  return block < blocks_.size() ? blocks_[block].input_norm : final_norm_;
 }
 
 Tensor Decoder::trunk(const Tensor& embedded, const Tensor& positions, const Attend& attend) const {
   expect_dim(embedded, 2, "trunk", "embedded");
   const auto rotary =
       rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
-  const auto norm_before = [&](size_t block) {
-    return block < blocks_.size() ? blocks_[block].input_norm : final_norm_;
-  };
   Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
   for (size_t i = 0; i < blocks_.size(); ++i)
     x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1));
   return x.y;
 }
 
+Tensor Decoder::trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
+                         const std::vector<TreeSegment>& segments) const {
+  const Attend attend = attention_over(segments);
+  const int64_t n = embedded.size(0), d = config_.head_dim;
+  if (10 * rows.size(0) > 9 * n) return trunk(embedded, positions, attend).index_select(0, rows);
+  const auto rotary =
+      rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
+  Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
+  const size_t last = blocks_.size() - 1;
+  for (size_t i = 0; i < last; ++i) x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1));
+  // Keys and values come from every row, all else from these. A row that is asked for twice is run
+  // once: its gradient adds up where it is read.
+  const auto [unique, inverse, counts] = at::_unique2(rows, true, true, false);
+  const Block& block = blocks_[last];
+  const Tensor k = rotate(apply(block.k, x.y).view({n, -1, d}), rotary);
+  const Tensor v = apply(block.v, x.y).view({n, -1, d});
+  const int64_t r = unique.size(0);
+  const Tensor q_rows =
+      rotate(apply(block.q, x.y.index_select(0, unique)).view({r, -1, d}),
+             {rotary.cos.index_select(0, unique), rotary.sin.index_select(0, unique)});
+  const Tensor q =
+      at::zeros({n, q_rows.size(1), d}, q_rows.options()).index_copy(0, unique, q_rows);
+  const Tensor attended = attend(last, q, k, v).view({n, -1}).index_select(0, unique);
+  return finish(block, attended, x.sum.index_select(0, unique), final_norm_)
+      .y.index_select(0, inverse);
+}
+
+Attend Decoder::attention_over(const std::vector<TreeSegment>& segments) const {
+  return [&, scale = attention_scale()](size_t, const Tensor& q, const Tensor& k, const Tensor& v) {
+    return tree_attention(q, k, v, segments, {.scale = scale});
+  };
+}
+
 Tensor Decoder::trunk(const Tensor& embedded, const Tensor& positions,
                       const std::vector<TreeSegment>& segments) const {
-  return trunk(embedded, positions, [&](size_t, const Tensor& q, const Tensor& k, const Tensor& v) {
-    return tree_attention(q, k, v, segments, {.scale = attention_scale()});
-  });
+  return trunk(embedded, positions, attention_over(segments));
 }
 
 }  // namespace luce

@@ -25,8 +25,7 @@ Trainable::Pass Trainable::forward(const Batch& batch, const Tensor& rows) const
   // The embedding is read outside the graph: its gradient is an index_add into the buffer, where
   // autograd would first make a dense [V, D] temporary, and a tied output matrix adds to it too.
   pass.embedded = decoder_->embed(batch.tokens).requires_grad_(true);
-  pass.hidden =
-      decoder_->trunk(pass.embedded, batch.positions, batch.segments()).index_select(0, rows);
+  pass.hidden = decoder_->trunk_at(rows, pass.embedded, batch.positions, batch.segments());
   return pass;
 }
 
@@ -66,8 +65,8 @@ HeadStats Policy::score(const Batch& batch, const HeadOptions& options) const {
 
 Tensor Reference::hidden(const Batch& batch) const {
   const at::NoGradGuard no_grad;
-  return model_->trunk(model_->embed(batch.tokens), batch.positions, batch.segments())
-      .index_select(0, batch.head_rows);
+  return model_->trunk_at(batch.head_rows, model_->embed(batch.tokens), batch.positions,
+                          batch.segments());
 }
 
 std::vector<std::pair<std::string, Tensor>> Reference::weights() {

@@ -268,5 +268,42 @@ TEST(Sampler, SaysWhatIsWrongWithItsInputs) {
             "token; got temperature 1, top_k 0, top_p 0, samples 1, new tokens 128");
 }
 
+TEST(CausalLM, RunsItsLastBlockWhereItIsReadAlone) {
+  for (const bool invariant : {false, true}) {
+    const auto type = invariant ? at::kFloat : at::kDouble;
+    const auto made = test::small_model(type);
+    const test::TemporaryFolder folder;
+    made->save(folder.path());
+    const auto model = CausalLM::load(folder.path(), {.dtype = type, .batch_invariant = invariant});
+    const auto rows = test::random_pairs(4);
+    const Batch batch = make_batch(test::pointers(rows));
+    // Out of order, one row twice, a prompt's last row with answers behind it.
+    const int64_t n = batch.tokens.numel();
+    const Tensor wanted =
+        at::tensor({n - 1, int64_t{2}, batch.prompts[1].begin + 1, int64_t{2}}, at::kLong);
+    const auto run = [&](bool at_rows) {
+      Policy policy(model->clone());
+      policy.zero_gradients();
+      Tensor embedded = policy.model().embed(batch.tokens).requires_grad_(true);
+      const Tensor out =
+          at_rows ? policy.model().trunk_at(wanted, embedded, batch.positions, batch.segments())
+                  : policy.model()
+                        .trunk(embedded, batch.positions, batch.segments())
+                        .index_select(0, wanted);
+      Tensor weights = at::arange(out.numel(), out.options()).sin().view(out.sizes());
+      (out * weights).sum().backward();
+      std::vector<Tensor> all{out.detach(), embedded.grad()};
+      for (const auto& p : policy.parameters())
+        if (p.work.grad().defined()) all.push_back(p.work.grad());
+      return all;
+    };
+    const auto want = run(false), got = run(true);
+    ASSERT_EQ(got.size(), want.size());
+    EXPECT_TRUE(!invariant || at::equal(got[0], want[0]));
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_LE(test::relative_distance(got[i], want[i]), invariant ? 1e-5 : 1e-12) << i;
+  }
+}
+
 }  // namespace
 }  // namespace luce

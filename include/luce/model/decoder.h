@@ -62,6 +62,10 @@ class Decoder {
   /// The same with attention over a forest of prompts and completions.
   Tensor trunk(const Tensor& embedded, const Tensor& positions,
                const std::vector<TreeSegment>& segments) const;
+  /// The same at some rows alone, [R, D]: the last block runs its queries and its feed-forward part
+  /// there and nowhere else. rows [R] i64, in any order, repeated as wanted.
+  Tensor trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
+                  const std::vector<TreeSegment>& segments) const;
   double attention_scale() const;
 
   /// Place of the embedding in parameters().
@@ -104,6 +108,12 @@ class Decoder {
   /// `next_norm`.
   Normed apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
                const Attend& attend, size_t next_norm) const;
+  /// What follows a block's attention: its output is added, and the feed-forward part.
+  Normed finish(const Block& block, const Tensor& attended, const Tensor& stream,
+                size_t next_norm) const;
+  /// The parameter of the norm before a block, or of the final one behind the last.
+  size_t norm_before(size_t block) const;
+  Attend attention_over(const std::vector<TreeSegment>& segments) const;
 
   std::vector<double> inverse_frequencies_;
   std::vector<Block> blocks_;
