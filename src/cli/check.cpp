@@ -86,8 +86,10 @@ void check(const Args& args, Context& context) {
     render(run.train.examples[i], run.tokenizer.get(), color, out);
   out << "\n";
   histogram(run.train.examples, out);
-  const std::string pairs = describe(preference_statistics(
-      run.train.examples, run.eval ? &run.eval->examples : nullptr, run.tokenizer.get()));
+  auto statistics = preference_statistics(
+      run.train.examples, run.eval ? &run.eval->examples : nullptr, run.tokenizer.get());
+  statistics.for_rewards = config.task == "reward";
+  const std::string pairs = describe(statistics);
   if (!pairs.empty()) out << "\n" << pairs;
 
   const auto parameters = static_cast<double>(run.model->num_parameters());

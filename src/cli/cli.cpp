@@ -60,6 +60,8 @@ int run_cli(int argc, const char* const* argv, const Registry& registry) {
   cli::add_init(app, context);
   cli::add_generate(app, context);
   cli::add_logprobs(app, context);
+  cli::add_score(app, context);
+  cli::add_eval(app, context);
   cli::add_report(app, context);
   cli::add_list(app, context);
   cli::add_explain(app, context);

@@ -26,6 +26,8 @@ void add_experiment(CLI::App& app, Context& context);
 void add_init(CLI::App& app, Context& context);
 void add_generate(CLI::App& app, Context& context);
 void add_logprobs(CLI::App& app, Context& context);
+void add_score(CLI::App& app, Context& context);  // and judge-rows
+void add_eval(CLI::App& app, Context& context);
 void add_report(CLI::App& app, Context& context);
 void add_list(CLI::App& app, Context& context);
 void add_explain(CLI::App& app, Context& context);

@@ -8,32 +8,10 @@
 #include <numeric>
 
 #include "luce/base/error.h"
-#include "luce/batch.h"
-#include "luce/loss/loss.h"
-#include "luce/ops/head.h"
+#include "rl/batches.h"
 
 namespace luce {
 namespace {
-
-using RowList = std::vector<const Example*>;
-
-/// Calls fn(batch) with all rows, in parts of at most so many tokens.
-template <class Fn>
-void for_batches(const RowList& rows, int64_t tokens, const BatchOptions& options, const Fn& fn) {
-  for (size_t begin = 0; begin < rows.size();) {
-    size_t end = begin;
-    for (int64_t sum = 0; end < rows.size(); ++end) {
-      sum += rows_of(*rows[end], options);
-      if (end > begin && sum > tokens) break;
-    }
-    fn(make_batch(
-        {rows.begin() + static_cast<int64_t>(begin), rows.begin() + static_cast<int64_t>(end)},
-        options));
-    begin = end;
-  }
-}
-
-Tensor on_cpu(const Tensor& t) { return t.to(at::kCPU, at::kDouble).contiguous(); }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -88,6 +66,11 @@ RewardScorer::RewardScorer(std::vector<std::shared_ptr<const ScoreModel>> models
       throw UsageError(
           "the model's folder does not say the mean and deviation of its scores (\"luce\": "
           "{\"scores\": …} in config.json), so that they cannot be normalised");
+    if (options_.normalise && kind != ScoreKind::reward && options_.reduce != "last")
+      throw UsageError(
+          cat("the mean and deviation that the model's folder holds are of last scores; "
+              "they cannot normalise those reduced by ",
+              options_.reduce));
     members += static_cast<size_t>(kind == ScoreKind::reward ? score.count : 1);
   }
   combined(std::vector<double>(members), options_.ensemble);  // throws where they do not fit
@@ -112,9 +95,9 @@ std::vector<AnswerScore> RewardScorer::operator()(const RowList& rows) const {
                 [&](const Batch& made) {
                   const Batch batch = made.to(model.options().device);
                   const ScorePlaces places = score_places(batch, score.kind);
-                  const Tensor hidden =
-                      model.trunk(model.embed(batch.tokens), batch.positions, batch.segments());
-                  const Tensor scores = on_cpu(model.scores(hidden.index_select(0, places.rows)));
+                  const Tensor hidden = model.trunk_at(places.rows, model.embed(batch.tokens),
+                                                       batch.positions, batch.segments());
+                  const Tensor scores = on_cpu(model.scores(hidden));
                   const double* at = scores.const_data_ptr<double>();
                   const int64_t width = scores.size(1);
                   for (size_t c = 0; c + 1 < places.offset.size(); ++c, ++answer) {
@@ -167,15 +150,7 @@ std::vector<AnswerScore> ImplicitScorer::operator()(const RowList& rows) const {
   const at::NoGradGuard no_grad;
   std::vector<AnswerScore> out;
   for_batches(rows, micro_batch_tokens_, {}, [&](const Batch& made) {
-    const auto logps = [&](const CausalLM& model) {
-      const Batch batch = made.to(model.options().device);
-      const Tensor hidden =
-          model.trunk(model.embed(batch.tokens), batch.positions, batch.segments());
-      const HeadStats stats =
-          head(hidden.index_select(0, batch.head_rows), model.head_weight(), batch.targets, {});
-      return on_cpu(TokenValues{stats.logps, batch.offset}.sum());
-    };
-    const Tensor u = logps(*policy_) - logps(*reference_);
+    const Tensor u = completion_logps(*policy_, made) - completion_logps(*reference_, made);
     for (int64_t c = 0; c < u.size(0); ++c)
       out.push_back({.value = beta_ * u.const_data_ptr<double>()[c]});
   });

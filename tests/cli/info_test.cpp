@@ -10,9 +10,9 @@
 namespace luce::cli_test {
 namespace {
 
-const std::set<std::string> kVerbs = {"train", "check",    "check-loss", "experiment",
-                                      "init",  "generate", "logprobs",   "report",
-                                      "list",  "explain",  "schema",     "env"};
+const std::set<std::string> kVerbs = {"train",    "check",    "check-loss", "experiment", "init",
+                                      "generate", "logprobs", "score",      "judge-rows", "eval",
+                                      "report",   "list",     "explain",    "schema",     "env"};
 const std::string kHelp =
     "\nRun `luce --help` for the verbs, `luce VERB --help` for their options.";
 
@@ -54,8 +54,8 @@ TEST(Cli, PrintsItsVersion) {
 TEST(Cli, AsksForAVerb) {
   const Workspace at;
   const std::string all =
-      "train, check, check-loss, experiment, init, generate, logprobs, report, list, explain, "
-      "schema, env";
+      "train, check, check-loss, experiment, init, generate, logprobs, score, judge-rows, eval, "
+      "report, list, explain, schema, env";
   expect_refusal(at, {}, 64, "a verb is needed: " + all + kHelp);
   expect_refusal(at, {"--nope"}, 64, "a verb is needed: " + all + kHelp);
   expect_refusal(at, {"nope"}, 64, "unknown verb \"nope\"; the verbs are " + all + kHelp);

@@ -53,7 +53,7 @@ TEST(CliRefusal, NamesFileLineAndNearestKeyOfABadConfig) {
   refuse(replaced(good, "\"batch_size\": 4", "\"batch_size\": 0"),
          "c.json:11: train.batch_size must be at least 1; got 0");
   refuse(replaced(good, "\"preference\"", "\"preferences\""),
-         "c.json:17: task must be one of sft, preference (did you mean preference?); got "
+         "c.json:17: task must be one of sft, preference, reward (did you mean preference?); got "
          "\"preferences\"");
   refuse(replaced(good, "\"max_steps\": 3,", "\"max_steps\": 3"),
          "c.json:11:14: not valid JSON near '\"batch_size\"'");

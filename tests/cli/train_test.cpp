@@ -91,12 +91,27 @@ TEST(CliTrain, ADpoRunLeavesAModelThatTheOtherVerbsTake) {
   EXPECT_EQ(names(at.out()), kOutput);
   const auto lines = steps(at.out());
   ASSERT_EQ(lines.size(), 3U);
-  EXPECT_EQ(keys(lines[0]),
-            with_common({"completions/chosen_length", "completions/rejected_length", "kl_data",
-                         "logits/chosen", "logits/rejected", "logps/chosen", "logps/rejected",
-                         "rewards/accuracies", "rewards/chosen", "rewards/margins",
-                         "rewards/rejected", "weights/chosen_mean", "weights/chosen_p95",
-                         "weights/rejected_mean", "weights/rejected_p95"}));
+  EXPECT_EQ(keys(lines[0]), with_common({"completions/chosen_length",
+                                         "completions/rejected_length",
+                                         "displacement/both_fell",
+                                         "displacement/chosen",
+                                         "displacement/rejected",
+                                         "kl_data",
+                                         "kl_data_k1",
+                                         "kl_data_k2",
+                                         "kl_data_k3",
+                                         "logits/chosen",
+                                         "logits/rejected",
+                                         "logps/chosen",
+                                         "logps/rejected",
+                                         "rewards/accuracies",
+                                         "rewards/chosen",
+                                         "rewards/margins",
+                                         "rewards/rejected",
+                                         "weights/chosen_mean",
+                                         "weights/chosen_p95",
+                                         "weights/rejected_mean",
+                                         "weights/rejected_p95"}));
   EXPECT_NEAR(lines[0]["weights/chosen_mean"], 0.05, 1e-7) << "β/2 where the loss begins";
   EXPECT_NEAR(lines[0]["loss"], std::log(2), 1e-6) << "policy and reference begin as one";
   EXPECT_EQ(lines[0]["rewards/accuracies"], 0);
@@ -219,7 +234,7 @@ TEST(CliTrain, RefusesACheckpointThatIsBroken) {
   expect_refusal(at, {"train", at.sft, resume}, 65,
                  "out/checkpoint-3/trainer_state.json: not the state of a training run");
   expect_refusal(at, {"train", at.sft, "train.resume=" + (at / "none").string()}, 66,
-                 "cannot read none/config.json: No such file or directory");
+                 "no model folder none: it does not exist");
 }
 
 /// Whether `true` came within two minutes.
