@@ -149,7 +149,7 @@ Findings run(const ExperimentOptions& options) {
       {"starting_points", starting_points}, {"sources_of_pairs", sources_of_pairs}};
   for (const auto& [name, part] : parts) {
     Part found = part(options);
-    all.answer += (all.answer.empty() ? "" : " ") + found.answer;
+    all.answer += (all.answer.empty() ? "" : "\n\n") + found.answer;  // a paragraph a part
     std::move(found.tables.begin(), found.tables.end(), std::back_inserter(all.tables));
     std::move(found.charts.begin(), found.charts.end(), std::back_inserter(all.charts));
     all.figures[name] = std::move(found.figures);

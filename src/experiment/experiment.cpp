@@ -9,7 +9,8 @@ namespace luce {
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> all{
-      three_actions(), deterministic_preferences(), one_family(), kl_estimators(), dpo_and_rlhf(),
+      three_actions(), deterministic_preferences(), displacement(),  one_family(),
+      kl_estimators(), over_optimisation(),         exposure_bias(), dpo_and_rlhf(),
   };
   return all;
 }
