@@ -44,12 +44,14 @@ std::string length_advice(const PreferenceStatistics& s) {
   const double z = length_z(s.longer_chosen), longer = s.longer_chosen.value;
   if (longer > kUneven && z > kSureZ)
     return cat("Chosen answers are the longer ones in ", percent(longer),
-               " of the pairs (z = ", number(z),
-               "): a loss of summed log-probs can learn length instead of quality. ",
-               s.from_scores ? "Balance the answers by length."
-                             : "Losses of means per token (sigmoid_norm, simpo), ld_alpha below 1, "
-                               "or as many pairs whose chosen answer is the shorter one counter "
-                               "that.");
+               " of the pairs (z = ", number(z), "): a ",
+               s.for_rewards ? "reward model" : "loss of summed log-probs",
+               " can learn length instead of quality. ",
+               s.from_scores || s.for_rewards
+                   ? "Balance the answers by length."
+                   : "Losses of means per token (sigmoid_norm, simpo), ld_alpha below 1, "
+                     "or as many pairs whose chosen answer is the shorter one counter "
+                     "that.");
   if (longer < 1 - kUneven && z < -kSureZ)
     return cat("Chosen answers are the shorter ones in ", percent(1 - longer),
                " of the pairs (z = ", number(-z),
@@ -81,6 +83,10 @@ std::string cut_advice(const PreferenceStatistics& s) {
 
 std::string certainty_advice(const PreferenceStatistics& s) {
   if (s.from_scores || s.judged == 0 || s.soft > 0 || s.tied > 0 || s.contradicted > 0) return "";
+  if (s.for_rewards)
+    return cat(s.repeated == 0 ? "No pair is judged twice" : "No pair is judged both ways",
+               " and no label is soft: rewards grow apart as long as training goes on. "
+               "loss.label_smoothing above 0 gives margins a finite end.");
   return cat(s.repeated == 0 ? "No pair is judged twice" : "No pair is judged both ways",
              " and no label is soft: the loss dpo falls as long as margins grow. ipo has a finite "
              "target, and so has dpo with loss.label_smoothing above 0.");
@@ -103,9 +109,11 @@ std::string contradiction_advice(const PreferenceStatistics& s) {
       cat("; two judgements of a pair differ in ", percent(s.disagreement), " of cases, ");
   if (rate >= 0.5)
     return cat(start, differ, "no less than by chance: such labels tell nothing.", raters);
-  return cat(start, differ, "as if ", percent(rate),
-             " of the labels were wrong: loss.label_smoothing=", number(rate, 2),
-             " suits that, of dpo (less sure) or of robust (unbiased).", raters);
+  return cat(
+      start, differ, "as if ", percent(rate),
+      " of the labels were wrong: loss.label_smoothing=", number(rate, 2),
+      s.for_rewards ? " suits that." : " suits that, of dpo (less sure) or of robust (unbiased).",
+      raters);
 }
 
 std::string repeat_advice(const PreferenceStatistics& s) {
@@ -129,7 +137,9 @@ std::string size_advice(const PreferenceStatistics& s) {
   if (s.judged == 0 || s.judged >= kFewPairs) return "";
   return cat(counted(s.judged, "judged pair is", "judged pairs are"), " few (below ", kFewPairs,
              "): a model soon knows them by heart. ",
-             s.from_scores ? "Fewer" : "ipo, loss.label_smoothing, a larger loss.beta or fewer",
+             s.from_scores || s.for_rewards
+                 ? "Fewer"
+                 : "ipo, loss.label_smoothing, a larger loss.beta or fewer",
              " epochs hold it back, and data.eval shows when to stop.");
 }
 

@@ -407,7 +407,7 @@ Json report_section(const LineChart& chart) {
 
 Json report_section(const Histogram& histogram) {
   Json samples = Json::array();
-  for (const Sample& s : histogram.samples)
+  for (const HistogramSample& s : histogram.samples)
     samples.push_back({{"name", s.name}, {"values", s.values}});
   return {{"type", "histogram"},
           {"title", histogram.title},

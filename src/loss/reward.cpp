@@ -36,8 +36,16 @@ Tensor ScoreInputs::with_role(Role wanted) const {
   return scores.index_select(0, at::tensor(places, at::kLong).to(scores.device()));
 }
 
-Term over_heads(const Tensor& values, const ScoreInputs& x) {
-  return {(x.share.defined() ? values * x.share : values).mean(1), Per::item, 1};
+Term over_heads(const Tensor& values, const ScoreInputs& x, Per per) {
+  if (!x.share.defined()) return {values.mean(1), per, 1};
+  Tensor share = x.share;
+  if (per != Per::item) {  // one row an answer
+    std::vector<int64_t> group_of;
+    for (int64_t q = 0; q < x.num_groups(); ++q)
+      group_of.resize(static_cast<size_t>(x.group[static_cast<size_t>(q) + 1]), q);
+    share = share.index_select(0, at::tensor(group_of, at::kLong).to(share.device()));
+  }
+  return {(values * share).mean(1), per, 1};
 }
 
 void RewardLoss::load_state(const Json& state) {

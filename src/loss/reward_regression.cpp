@@ -20,7 +20,7 @@ RewardLossInfo RewardRegression::info() {
 
 Terms RewardRegression::operator()(const ScoreInputs& x, Metrics&) const {
   const Tensor z = at::tensor(x.columns.score, at::kDouble).to(x.scores.device()).unsqueeze(1);
-  return {{(x.last().to(at::kDouble) - z).square().mean(1), Per::sequence, 1}};
+  return {over_heads((x.last().to(at::kDouble) - z).square(), x, Per::sequence)};
 }
 
 }  // namespace luce

@@ -209,6 +209,10 @@ void check_reward(const RunConfig& config, const RewardLoss& loss, const Fail& f
   if (head.count > 1 && loss.kind() != ScoreKind::reward)
     fail("/head/count", cat("several heads are for reward models; the loss trains a model of kind ",
                             name_of(loss.kind()), ", which has one"));
+  if (head.subsample < 1 && !loss.subsamples())
+    fail("/head/subsample",
+         "this loss finds out by itself which head learns from which rows; leave head.subsample "
+         "out");
   if (head.subsample < 1 && head.count == 1)
     fail("/head/subsample",
          "a share of the rows for each head makes sense with several heads; set head.count");

@@ -9,6 +9,7 @@
 #include "luce/loss/loss.h"
 #include "luce/ops/head.h"
 #include "luce/train/row_steps.h"
+#include "rl/batches.h"
 
 namespace luce {
 namespace {
@@ -17,19 +18,10 @@ namespace {
 template <class Fn>
 void for_hidden(const CausalLM& model, const RowList& rows, int64_t tokens, const Fn& fn) {
   const at::NoGradGuard no_grad;
-  for (size_t begin = 0; begin < rows.size();) {
-    size_t end = begin;
-    for (int64_t sum = 0; end < rows.size(); ++end) {
-      sum += rows_of(*rows[end]);
-      if (end > begin && sum > tokens) break;
-    }
-    const Batch batch = make_batch({rows.begin() + static_cast<int64_t>(begin),
-                                    rows.begin() + static_cast<int64_t>(end)})
-                            .to(model.options().device);
-    fn(batch, model.trunk(model.embed(batch.tokens), batch.positions, batch.segments())
-                  .index_select(0, batch.head_rows));
-    begin = end;
-  }
+  for_batches(rows, tokens, {}, [&](const Batch& made) {
+    const Batch batch = made.to(model.options().device);
+    fn(batch, target_hidden(model, batch));
+  });
 }
 
 /// The answers of a row that are chosen and rejected.

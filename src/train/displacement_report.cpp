@@ -51,7 +51,7 @@ Json displacement_sections(const DisplacementProbe& probe, const CausalLM& now, 
   Histogram histogram{.title = "How far answers moved",
                       .x_label = "change of log-probability, nats"};
   for (const bool is_chosen : {true, false}) {
-    Sample sample{is_chosen ? "chosen" : "rejected", {}, is_chosen ? 0 : 1};
+    HistogramSample sample{is_chosen ? "chosen" : "rejected", {}, is_chosen ? 0 : 1};
     for (const auto& s : shifts) sample.values.push_back(is_chosen ? s.chosen : s.rejected);
     histogram.samples.push_back(std::move(sample));
   }

@@ -23,6 +23,15 @@ std::pair<std::string, std::string> reader_of(const Decoder& model) {
   return {"AutoModelForTokenClassification", "token-classification"};
 }
 
+/// A head that transformers does not know.
+std::string own_head(const Decoder& model) {
+  const auto* scores = dynamic_cast<const ScoreModel*>(&model);
+  if (scores == nullptr || scores->score_config().head == "linear") return "";
+  return "Its head has a hidden layer, which transformers does not know: it reads the trunk and "
+         "draws "
+         "a new head. `luce score` reads all of it.\n\n";
+}
+
 std::string card(const Decoder& model, const fs::path& model_source, const Json& config) {
   const std::string task = config.value("task", "");
   const auto [reader, use] = reader_of(model);
@@ -30,7 +39,8 @@ std::string card(const Decoder& model, const fs::path& model_source, const Json&
              "\n---\n\n# ", fs::path(config.value("output_dir", "model")).filename().string(),
              "\n\nA ", model.config().model_type, " model of ", model.num_parameters(),
              " parameters, trained with Luce ", kVersion, " (task `", task, "`) from `",
-             model_source.string(), "`.\n\n```python\nfrom transformers import ", reader, ", ",
+             model_source.string(), "`.\n\n", own_head(model),
+             "```python\nfrom transformers import ", reader, ", ",
              "AutoTokenizer\nmodel = ", reader, ".from_pretrained(\"PATH\")\n",
              "tokenizer = AutoTokenizer.from_pretrained(\"PATH\")\n```\n\nThe config of the "
              "run:\n\n```json\n",

@@ -80,6 +80,12 @@ Tensor answer_scores(const ScoreInputs& x, ScoreKind kind) {
   return last.select(1, 1) - last.select(1, 0);
 }
 
+Tensor told_scores(const ScoreInputs& x, const ScoreConfig& score) {
+  const Tensor scores = answer_scores(x, score.kind);
+  if (score.kind != ScoreKind::reward) return scores.sigmoid();
+  return score.targets ? score.targets->mean + score.targets->deviation * scores : scores;
+}
+
 void record_scores(const ScoreInputs& x, ScoreKind kind, Metrics& metrics) {
   const Tensor scores = answer_scores(x, kind);
   metrics.add("mean_reward", scores.sum().item<double>(), static_cast<double>(scores.numel()));

@@ -36,10 +36,9 @@ void append_offsets(std::vector<int64_t>& to, const std::vector<int64_t>& more) 
 
 ScoreInputs joined(const std::vector<ScoreInputs>& parts) {
   ScoreInputs out;
-  std::vector<Tensor> scores, shares;
+  std::vector<Tensor> scores;
   for (const auto& part : parts) {
     scores.push_back(part.scores);
-    if (part.share.defined()) shares.push_back(part.share);
     append_offsets(out.offset, part.offset);
     append_offsets(out.group, part.group);
     append(out.role, part.role);
@@ -50,7 +49,6 @@ ScoreInputs joined(const std::vector<ScoreInputs>& parts) {
     append(out.columns.steps, part.columns.steps);
   }
   out.scores = at::cat(scores);
-  if (!shares.empty()) out.share = at::cat(shares);
   return out;
 }
 
@@ -70,6 +68,8 @@ RewardTask::RewardTask(RewardModel model, std::unique_ptr<RewardLoss> loss,
   if (head.count < loss_->least_heads())
     throw ArgumentError(cat("[RewardTask] this loss needs ", loss_->least_heads(),
                             " heads or more; the model has ", head.count));
+  if (options_.subsample < 1 && !loss_->subsamples())
+    throw ArgumentError("[RewardTask] this loss does not take a share of the rows for each head");
   loss_->check_rows(rows_.train());
 }
 
@@ -81,24 +81,24 @@ Batch RewardTask::batch_of(const RowList& rows) const {
 
 ScoreInputs RewardTask::inputs_of(const Batch& batch, const ScorePlaces& places,
                                   const Tensor& scores) const {
-  ScoreInputs out{.scores = scores,
-                  .offset = places.offset,
-                  .role = batch.role,
-                  .group = batch.group,
-                  .columns = batch.columns};
-  const int64_t heads = scores.size(1);
-  if (options_.subsample < 1 && heads > 1 && loss_->kind() == ScoreKind::reward) {
-    const Random random(options_.rows.seed, Purpose::heads);
-    std::vector<double> share;
-    for (const int64_t row : batch.row)
-      for (int64_t k = 0; k < heads; ++k)
-        share.push_back(random.uniform(static_cast<uint64_t>(k), static_cast<uint64_t>(row), 0) <
-                                options_.subsample
-                            ? 1 / options_.subsample
-                            : 0);
-    out.share = at::tensor(share, at::kDouble).view({-1, heads}).to(scores.device());
-  }
-  return out;
+  return {.scores = scores,
+          .offset = places.offset,
+          .role = batch.role,
+          .group = batch.group,
+          .columns = batch.columns};
+}
+
+Tensor RewardTask::shares(const Batch& batch) const {
+  const int64_t heads = model_.model().score_config().count;
+  if (options_.subsample == 1 || heads == 1) return {};
+  const Random random(options_.rows.seed, Purpose::heads);
+  std::vector<double> share;
+  for (const int64_t row : batch.row)
+    for (int64_t k = 0; k < heads; ++k) {
+      const double u = random.uniform(static_cast<uint64_t>(k), static_cast<uint64_t>(row), 0);
+      share.push_back(u < options_.subsample ? 1 / options_.subsample : 0);
+    }
+  return at::tensor(share, at::kDouble).view({-1, heads}).to(batch.tokens.device());
 }
 
 Tensor RewardTask::loss_of(ScoreInputs inputs, const Totals& totals,
@@ -163,7 +163,8 @@ void RewardTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
   const ScorePlaces places = score_places(batch, loss_->kind());
   auto pass = model_.forward(batch, places.rows);
   const Tensor scores = model_.model().scores(pass.hidden);
-  const ScoreInputs inputs = inputs_of(batch, places, scores.detach());
+  ScoreInputs inputs = inputs_of(batch, places, scores.detach());
+  inputs.share = shares(batch);
   const Tensor d_scores =
       two_phases ? seeds_[index] : loss_of(inputs, step.totals, batch.row, true, metrics);
   model_.backward(pass, scores, d_scores.to(scores.scalar_type()));
@@ -173,13 +174,13 @@ void RewardTask::accumulate(const Step& step, size_t index, Metrics& metrics) {
 }
 
 TaskState RewardTask::save() {
-  const Json state = loss_->state();
-  return {.values = state.is_null() ? state : Json{{"loss", state}}, .tensors = {}};
+  return {.values = {{"loss", loss_->state()}, {"best_accuracy", best_accuracy_}}, .tensors = {}};
 }
 
 void RewardTask::load(const TaskState& state) {
-  loss_->load_state(state.values.is_object() ? state.values.value("loss", Json(nullptr))
-                                             : Json(nullptr));
+  const bool known = state.values.is_object();
+  loss_->load_state(known ? state.values.value("loss", Json(nullptr)) : Json(nullptr));
+  if (known) best_accuracy_ = state.values.value("best_accuracy", 0.0);
 }
 
 Metrics RewardTask::evaluate() {
@@ -221,7 +222,7 @@ void RewardTask::watch_accuracy(const Metrics& metrics) {
 Json RewardTask::finish() {
   RowList rows = pointers(rows_.eval().empty() ? rows_.train() : rows_.eval());
   if (rows_.eval().empty() && rows.size() > kMomentRows) rows.resize(kMomentRows);
-  const Tensor scores = answer_scores(scored(rows), loss_->kind());
+  const Tensor scores = told_scores(scored(rows), model_.model().score_config());
   const double mean = scores.mean().item<double>();
   const double deviation = scores.numel() > 1 ? scores.std().item<double>() : 0;
   if (deviation > 0) model_.model().score_config().scores = Moments{mean, deviation};

@@ -321,6 +321,22 @@ TEST(PreferenceAdvice, NamesLossesForCertainLabels) {
   EXPECT_EQ(advice(s), Texts{});
 }
 
+TEST(PreferenceAdvice, ForARewardModelNamesNoLossOfPolicies) {
+  auto s = quiet();
+  s.for_rewards = true;
+  s.soft = 0;
+  s.judged = 999;
+  s.longer_chosen = share_of(70, 100);
+  EXPECT_EQ(
+      advice(s),
+      (Texts{"Chosen answers are the longer ones in 70 % of the pairs (z = 4): a reward model "
+             "can learn length instead of quality. Balance the answers by length.",
+             "No pair is judged twice and no label is soft: rewards grow apart as long as "
+             "training goes on. loss.label_smoothing above 0 gives margins a finite end.",
+             "999 judged pairs are few (below 1000): a model soon knows them by heart. Fewer "
+             "epochs hold it back, and data.eval shows when to stop."}));
+}
+
 TEST(PreferenceAdvice, NamesLossesForFewPairs) {
   auto s = quiet();
   s.judged = 999;

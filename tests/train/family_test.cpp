@@ -120,7 +120,7 @@ TEST_P(EveryLoss, DoesNotDependOnMicroBatchesOrTheHeadsBudget) {
 
 TEST_P(EveryLoss, DoesNotDependOnTheOrderOfTheRows) {
   Training run(GetParam());
-  if (run.offline().loss().needs().mismatched)
+  if (run.task->loss().needs().mismatched)
     GTEST_SKIP() << "which answer stands in for another row's follows the order";
   expect_equal(Training(GetParam(), {},
                         [](std::vector<Example>& rows) { std::reverse(rows.begin(), rows.end()); })
@@ -130,12 +130,12 @@ TEST_P(EveryLoss, DoesNotDependOnTheOrderOfTheRows) {
 
 TEST_P(EveryLoss, HasTheGradientOfItsEvaluatedValue) {
   Training run(GetParam());
-  const Needs needs = run.offline().loss().needs();
-  if (needs.mismatched || needs.log_sum_p2 || !run.offline().loss().state().is_null())
+  const Needs needs = run.task->loss().needs();
+  if (needs.mismatched || needs.log_sum_p2 || !run.task->loss().state().is_null())
     GTEST_SKIP() << "part of the value is held constant in the gradient";
   const auto gradients = run.gradients();
   for (size_t i : {size_t{0}, size_t{3}, gradients.size() - 1}) {
-    auto& p = run.task->trained().parameters()[i];
+    auto& p = run.task->policy().parameters()[i];
     const at::NoGradGuard no_grad;
     Tensor place = p.work.detach().flatten();
     const double keep = place[0].item<double>(), h = 1e-5;
@@ -201,7 +201,7 @@ TEST(Distillation, IsZeroAtTheTeacherAndLearnsFromIt) {
   Metrics before = run.task->evaluate();
   EXPECT_GT(before.mean("loss"), 1e-4);
   EXPECT_NEAR(before.mean("loss"), before.mean("divergence"), 1e-12);
-  AdamW optimizer(run.task->trained().parameters(), {});
+  AdamW optimizer(run.task->policy().parameters(), {});
   for (int step = 0; step < 60; ++step) {
     run.gradients();
     optimizer.step(3e-3);
@@ -216,7 +216,7 @@ TEST(ReferenceSync, MovesTheReferenceByTheShareEverySoManySteps) {
   run.task->after_step(1);
   EXPECT_TRUE(at::equal(weight(run.task->save()), start));
   run.task->after_step(2);
-  const Tensor policy = run.task->trained().parameters()[0].work.detach();
+  const Tensor policy = run.task->policy().parameters()[0].work.detach();
   EXPECT_TRUE(test::close(weight(run.task->save()), 0.25 * policy + 0.75 * start, 1e-15));
   Training other({{"type", "dpo"}}, {.sync_steps = 2});
   other.task->load(run.task->save());

@@ -279,6 +279,7 @@ Gradients gradients_of(std::unique_ptr<RewardLoss> loss, int64_t micro_batch_tok
   const test::TemporaryFolder folder;
   test::small_model(at::kDouble)->save(folder.path());
   const int64_t heads = loss->kind() == ScoreKind::reward ? 2 : 1;
+  const double subsample = loss->subsamples() ? 0.6 : 1;
   const auto model = ScoreModel::start(folder.path(), {.kind = loss->kind(), .count = heads}, 3,
                                        {.dtype = at::kDouble});
   std::vector<Example> rows = rows_for(*loss);
@@ -288,7 +289,7 @@ Gradients gradients_of(std::unique_ptr<RewardLoss> loss, int64_t micro_batch_tok
                             .micro_batch_tokens = micro_batch_tokens,
                             .shuffle = false,
                             .batch = {.prefix_sharing = sharing}},
-                   .subsample = 0.6});
+                   .subsample = subsample});
   Metrics metrics;
   const Step step = task.next(0);
   for (size_t i = 0; i < step.micro_batches.size(); ++i) task.accumulate(step, i, metrics);
@@ -320,6 +321,51 @@ TEST(RewardTask, GradientDoesNotDependOnHowAStepIsRun) {
       for (size_t i = 0; i < want.of.size(); ++i)
         EXPECT_LE(test::relative_distance(got.of[i], want.of[i]), 1e-11) << l << " " << i;
     }
+  }
+}
+
+TEST(RewardTask, EachHeadLearnsFromItsShareAndIsJudgedOnAll) {
+  const test::TemporaryFolder folder;
+  test::small_model(at::kDouble)->save(folder.path());
+  const auto rows = test::random_pairs(40);
+  const auto evaluated = [&](double subsample) {
+    const auto model = ScoreModel::start(folder.path(), {.count = 2}, 3, {.dtype = at::kDouble});
+    RewardTask task(RewardModel(model), std::make_unique<BradleyTerry>(), rows, rows,
+                    {.rows = {.batch_size = 40, .shuffle = false}, .subsample = subsample});
+    Metrics metrics;
+    task.accumulate(task.next(0), 0, metrics);
+    return std::pair{task.evaluate().mean("loss"), model->parameters().back().grad.clone()};
+  };
+  const auto [all, gradient] = evaluated(1);
+  const auto [part, part_gradient] = evaluated(0.5);
+  EXPECT_DOUBLE_EQ(all, part);
+  for (int64_t k = 0; k < 2; ++k)  // each head's own share of the pairs shows in its gradient
+    EXPECT_GT(test::relative_distance(part_gradient[k], gradient[k]), 0.05) << k;
+}
+
+TEST(RewardTask, WarnsOnceWhenHeldOutAccuracyTurns) {
+  const test::TemporaryFolder folder;
+  test::small_model(at::kDouble)->save(folder.path());
+  const auto model = ScoreModel::start(folder.path(), {}, 3, {.dtype = at::kDouble});
+  auto rows = test::random_pairs(40);
+  const auto scores = RewardScorer({model}, {})(test::pointers(rows));
+  for (size_t i = 0; i < rows.size(); ++i)  // every pair is in the right order at the start
+    if (scores[2 * i].value < scores[2 * i + 1].value)
+      std::swap(rows[i].completions[0], rows[i].completions[1]);
+  RewardTask task(RewardModel(model), std::make_unique<BradleyTerry>(), rows, rows, {});
+  EXPECT_EQ(task.evaluate().mean("accuracy"), 1);
+  const TaskState state = task.save();
+  parameter(*model, "score.weight").detach().mul_(-1);
+  for (const bool resumed : {false, true}) {
+    RewardTask other(RewardModel(model), std::make_unique<BradleyTerry>(), rows, rows, {});
+    if (resumed) other.load(state);
+    testing::internal::CaptureStderr();
+    (resumed ? other : task).evaluate();
+    (resumed ? other : task).evaluate();
+    const std::string log = testing::internal::GetCapturedStderr();
+    const std::string sentence = "held-out accuracy has turned: 0 after 1, by more than its ";
+    EXPECT_NE(log.find(sentence), std::string::npos) << log;
+    EXPECT_EQ(log.find(sentence, log.find(sentence) + 1), std::string::npos) << log;
   }
 }
 
@@ -502,6 +548,12 @@ TEST(RewardRun, RefusesWhatCannotBe) {
   EXPECT_EQ(usage("/head", Json{{"subsample", 0.5}}),
             "reward.json: a share of the rows for each head makes sense with several heads; set "
             "head.count");
+  Json mixture = good;
+  mixture["loss"] = {{"type", "mixture"}};
+  mixture["head"] = {{"count", 2}, {"subsample", 0.5}};
+  EXPECT_EQ(test::message_of<UsageError>([&] { run_config(mixture); }),
+            "reward.json: this loss finds out by itself which head learns from which rows; leave "
+            "head.subsample out");
   Json outcome = good;
   outcome["loss"] = {{"type", "outcome"}};
   outcome["head"] = {{"count", 2}};

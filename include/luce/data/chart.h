@@ -28,7 +28,7 @@ struct LineChart {
   std::optional<double> low = {}, high = {};  // the range of y at least
 };
 
-struct Sample {
+struct HistogramSample {
   std::string name;
   std::vector<double> values;  // values that are not finite are left out
   int color = 0;
@@ -37,7 +37,7 @@ struct Sample {
 /// The share of each sample in bins that all of them have in common, over each other.
 struct Histogram {
   std::string title;
-  std::vector<Sample> samples = {};
+  std::vector<HistogramSample> samples = {};
   std::string note = {}, x_label = {};
   int bins = 0;  // 0: by the number of values (Rice's rule, 2 ∛n), between 8 and 48
 };

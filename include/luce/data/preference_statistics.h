@@ -25,6 +25,7 @@ struct AnswerMark {
 /// are, in either order. "Judged" are pairs of different answers of which one is the better.
 struct PreferenceStatistics {
   int64_t pairs = 0;
+  bool for_rewards = false;  // advice is for a reward model, not for a policy's loss
   bool from_scores = false;  // each pair is the best and the worst answer of a row
   int64_t equal = 0;         // with two equal answers
   int64_t tied = 0;          // with different answers, neither the better one: equal scores, p = ½

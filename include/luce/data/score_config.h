@@ -29,7 +29,7 @@ struct ScoreConfig {
   std::string head = "linear";  // linear | mlp: a hidden layer of the model's width, tanh
   int64_t count = 1;            // heads of a reward model
   std::optional<int64_t> pad_token_id = {};  // an id that no row uses: transformers looks for it
-  std::optional<Moments> scores = {};        // of the model's scores on the rows it was trained for
+  std::optional<Moments> scores = {};        // of the scores that it tells on rows of its kind
   std::optional<Moments> targets = {};       // of the scores it learnt to predict (regression)
 
   /// Numbers that the head gives at a place: K, 1 or 2.

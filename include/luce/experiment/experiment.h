@@ -19,7 +19,7 @@ struct ExperimentOptions {
 
 /// What an experiment found.
 struct Findings {
-  std::string answer;             // a paragraph: what was asked comes out how
+  std::string answer;             // what was asked comes out how, in paragraphs
   std::vector<Table> tables;      // for the terminal, the page and the docs
   std::vector<LineChart> charts;  // for the page
   Json figures;                   // every number of the tables and charts, by name, unrounded

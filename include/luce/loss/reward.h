@@ -31,8 +31,9 @@ struct ScoreInputs {
   Tensor with_role(Role wanted) const;
 };
 
-/// A term from one value for each group and head, [Q, O]: the mean over heads of what each learns.
-Term over_heads(const Tensor& values, const ScoreInputs& inputs);
+/// A term from one value for each group and head, [Q, O], or each answer and head, [C, O]: the mean
+/// over heads of what each learns.
+Term over_heads(const Tensor& values, const ScoreInputs& inputs, Per per = Per::item);
 
 class RewardLoss {
  public:
@@ -44,6 +45,8 @@ class RewardLoss {
   virtual bool predicts_scores() const { return false; }
   /// What it must see at once; a loss that couples the step is called once with all of it.
   virtual Coupling couples() const { return Coupling::group; }
+  /// Whether each of several heads may learn from a share of the groups (ScoreInputs::share).
+  virtual bool subsamples() const { return true; }
   /// Heads without which the loss makes no sense.
   virtual int64_t least_heads() const { return 1; }
   /// Unreduced terms, differentiable in the scores. Throws DataError on rows it cannot read.

@@ -17,6 +17,7 @@ class RewardMixture : public WithOptions<RewardLoss, RewardMixtureOptions> {
   static RewardLossInfo info();
   Rows rows() const override { return Rows::pairs; }
   Coupling couples() const override { return Coupling::step; }
+  bool subsamples() const override { return false; }  // which head learns what is its own to find
   int64_t least_heads() const override { return 2; }
   Terms operator()(const ScoreInputs& inputs, Metrics& metrics) const override;
   void check_rows(const std::vector<Example>& train) const override;

@@ -49,6 +49,8 @@ class RewardTask : public Task {
  private:
   Batch batch_of(const RowList& rows) const;
   ScoreInputs inputs_of(const Batch& batch, const ScorePlaces& places, const Tensor& scores) const;
+  /// What each head learns of each group, [Q, O]; undefined where all learn from all.
+  Tensor shares(const Batch& batch) const;
   /// The inputs of rows without a gradient, in one piece.
   ScoreInputs scored(const RowList& rows) const;
   /// Adds the loss to the metrics; its gradient to the scores, [R, O], where `with_gradient`.
