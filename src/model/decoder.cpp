@@ -273,7 +273,8 @@ Tensor Decoder::trunk_at(const Tensor& rows, const Tensor& embedded, const Tenso
                          const std::vector<TreeSegment>& segments) const {
   const Attend attend = attention_over(segments);
   const int64_t n = embedded.size(0), d = config_.head_dim;
-  if (10 * rows.size(0) > 9 * n) return trunk(embedded, positions, attend).index_select(0, rows);
+  if (rows.size(0) == 0 || 10 * rows.size(0) > 9 * n)  // nothing to save
+    return trunk(embedded, positions, attend).index_select(0, rows);
   const auto rotary =
       rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
   Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
