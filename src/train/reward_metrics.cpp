@@ -54,7 +54,7 @@ Tensor log_odds(const ScoreInputs& x, ScoreKind kind) {
   return kind == ScoreKind::process ? s.select(1, 1) - s.select(1, 0) : s.select(1, 0);
 }
 
-/// One margin a head: [K]. Whether each head agrees with their mean, and how much they vary.
+/// How much heads vary about an answer, and how often one orders a pair against their mean.
 void record_ensemble(const ScoreInputs& x, const std::vector<JudgedPair>& pairs, Metrics& metrics) {
   const Tensor last = x.last().to(at::kDouble);
   const int64_t heads = last.size(1);
@@ -89,18 +89,13 @@ Tensor told_scores(const ScoreInputs& x, const ScoreConfig& score) {
 void record_scores(const ScoreInputs& x, ScoreKind kind, Metrics& metrics) {
   const Tensor scores = answer_scores(x, kind);
   metrics.add("mean_reward", scores.sum().item<double>(), static_cast<double>(scores.numel()));
+  if (kind != ScoreKind::reward) {
+    const Predictions made = predictions_of(x, kind);
+    for (size_t i = 0; i < made.outcome.size(); ++i)
+      metrics.add("accuracy", (made.probability[i] > 0.5) == (made.outcome[i] > 0.5) ? 1 : 0, 1);
+    return;
+  }
   const Numbers s(scores);
-  if (kind == ScoreKind::process) {
-    const Predictions steps = predictions_of(x, kind);
-    for (size_t i = 0; i < steps.outcome.size(); ++i)
-      metrics.add("accuracy", (steps.probability[i] > 0.5) == (steps.outcome[i] > 0.5) ? 1 : 0, 1);
-    return;
-  }
-  if (kind == ScoreKind::outcome) {
-    for (size_t c = 0; c < x.role.size(); ++c)
-      metrics.add("accuracy", (s(c) > 0) == (x.role[c] == Role::chosen) ? 1 : 0, 1);
-    return;
-  }
   const auto pairs = judged_pairs(x);
   for (const auto& pair : pairs) {
     const double margin = s(pair.better) - s(pair.worse);

@@ -119,10 +119,6 @@ class RunLog {
   double window_tokens_ = 0, window_seconds_ = 0;  // since the last line of metrics
 };
 
-}  // namespace
-
-namespace {
-
 /// An id of the vocabulary that no row uses, for transformers to pad with; its tokenizer's own
 /// where that is one. Nothing where every id is used.
 std::optional<int64_t> unused_token(const RunSetup& run, std::optional<int64_t> wanted) {
