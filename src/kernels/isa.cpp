@@ -13,6 +13,9 @@ const Table& table() {
       .head_gradient = head_gradient,
       .divergence_sums = divergence_sums,
       .divergence_gradient = divergence_gradient,
+      .row_maxima = row_maxima,
+      .row_sums = row_sums,
+      .row_above = row_above,
       .rms_norm = rms_norm,
       .rms_norm_backward = rms_norm_backward,
       .rotate = rotate,
@@ -23,6 +26,7 @@ const Table& table() {
       .widen = widen,
       .narrow = narrow,
       .narrow_pair = narrow_pair,
+      .transpose_words = transpose_words,
   };
   return kTable;
 }

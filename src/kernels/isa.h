@@ -20,6 +20,10 @@ void divergence_gradient(float* p, const float* q, int64_t n, int64_t width, int
                          const float* p_lse, const float* q_lse, DivergenceKind kind, float beta,
                          const float* slope_sum, const float* upstream, const LogitMap<float>& map);
 
+void row_maxima(int64_t n, const float* z, float* maxima);
+void row_sums(int64_t n, const float* z, float max, float* sums);
+int64_t row_above(int64_t n, const float* z, float least, int32_t* ids);
+
 void rms_norm(int64_t rows, int64_t d, const float* x, const float* residual, const float* w,
               float eps, float* sum, float* y, float* rstd);
 void rms_norm_backward(int64_t rows, int64_t d, const float* x, const float* w, const float* rstd,
@@ -37,6 +41,8 @@ double sum_of_squares(int64_t n, const float* x);
 void widen(int64_t n, const uint16_t* x, float* y);
 void narrow(int64_t n, const float* x, uint16_t* y);
 void narrow_pair(int64_t n, const float* first, const float* second, uint16_t* pairs);
+void transpose_words(int64_t rows, int64_t columns, const void* from, int64_t from_stride, void* to,
+                     int64_t to_stride);
 
 using Halves [[gnu::vector_size(kBytes / 2)]] = uint16_t;
 using Words [[gnu::vector_size(kBytes)]] = uint32_t;

@@ -13,6 +13,7 @@ namespace luce::kernels {
 struct AttentionRows;  // attention_rows.h
 
 inline constexpr int64_t kPanel = 128;
+inline constexpr int64_t kDrawTile = 256;
 
 /// RowSums of many targets: five arrays of floats.
 struct SumArrays {
@@ -52,6 +53,16 @@ struct Table {
                               float beta, const float* slope_sum, const float* upstream,
                               const LogitMap<float>& map);
 
+  // --- Drawing: one row of logits, n a multiple of kDrawTile, −∞ behind its end ------------------
+
+  /// The largest of every 16 entries, n/16 of them: entries of a tile that are 16 apart go
+  /// together.
+  void (*row_maxima)(int64_t n, const float* z, float* maxima);
+  /// Σ exp(z − max) of every tile of kDrawTile entries.
+  void (*row_sums)(int64_t n, const float* z, float max, float* sums);
+  /// The entries of at least `least`, in ascending order; returns how many. `ids` has room for n.
+  int64_t (*row_above)(int64_t n, const float* z, float least, int32_t* ids);
+
   // --- Blocks of the decoder ---------------------------------------------------------------------
 
   /// y = w ∘ x / √(mean x² + eps) for rows of d floats; rstd [rows]. Where `residual` is not null,
@@ -82,6 +93,10 @@ struct Table {
   void (*narrow)(int64_t n, const float* x, uint16_t* y);
   /// Two rows, rounded and interleaved: [n, 2].
   void (*narrow_pair)(int64_t n, const float* first, const float* second, uint16_t* pairs);
+  /// to[j, i] = from[i, j] of words, which may be floats or pairs of bf16, bit by bit; strides
+  /// count words, rows and columns are multiples of 4.
+  void (*transpose_words)(int64_t rows, int64_t columns, const void* from, int64_t from_stride,
+                          void* to, int64_t to_stride);
 };
 
 /// The widest table that this processor runs, or the one that the environment variable LUCE_ISA

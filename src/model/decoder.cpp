@@ -13,6 +13,7 @@
 #include "luce/base/random.h"
 #include "luce/data/weights.h"
 #include "luce/ops/device.h"
+#include "luce/ops/thin_linear.h"
 
 namespace luce {
 namespace {
@@ -236,23 +237,39 @@ Tensor Decoder::apply(const Linear& layer, const Tensor& x) const {
                                   : linear(x, w, bias);
 }
 
+std::vector<Tensor> Decoder::apply(const std::vector<const Linear*>& layers, const Tensor& x,
+                                   Products products) const {
+  std::vector<Tensor> out;
+  if (products == Products::with_graph) {
+    for (const Linear* layer : layers) out.push_back(apply(*layer, x));
+    return out;
+  }
+  std::vector<LinearWeights> weights;
+  for (const Linear* layer : layers)
+    weights.push_back(
+        {parameters_[layer->weight].work, layer->bias ? parameters_[*layer->bias].work : Tensor()});
+  return thin_linear(x, weights);
+}
+
 Normed Decoder::finish(const Block& block, const Tensor& attended, const Tensor& stream,
-                       size_t next_norm) const {
+                       size_t next_norm, Products products) const {
   const auto norm = [&](const Tensor& x, const Tensor& more, size_t weight) {
     return add_rms_norm(x, more, parameters_[weight].work, config_.rms_norm_eps);
   };
-  const Normed mid = norm(stream, apply(block.o, attended), block.post_attention_norm);
-  const Tensor gated = swiglu(apply(block.gate, mid.y), apply(block.up, mid.y));
-  return norm(mid.sum, apply(block.down, gated), next_norm);
+  const Normed mid =
+      norm(stream, apply({&block.o}, attended, products)[0], block.post_attention_norm);
+  const auto ffn = apply({&block.gate, &block.up}, mid.y, products);
+  return norm(mid.sum, apply({&block.down}, swiglu(ffn[0], ffn[1]), products)[0], next_norm);
 }
 
 Normed Decoder::apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
-                      const Attend& attend, size_t next_norm) const {
+                      const Attend& attend, size_t next_norm, Products products) const {
   const int64_t n = in.y.size(0), d = config_.head_dim;
-  const Tensor q = rotate(apply(block.q, in.y).view({n, -1, d}), rotary);
-  const Tensor k = rotate(apply(block.k, in.y).view({n, -1, d}), rotary);
-  const Tensor v = apply(block.v, in.y).view({n, -1, d});
-  return finish(block, attend(index, q, k, v).view({n, -1}), in.sum, next_norm);
+  const auto qkv = apply({&block.q, &block.k, &block.v}, in.y, products);
+  const Tensor q = rotate(qkv[0].view({n, -1, d}), rotary);
+  const Tensor k = rotate(qkv[1].view({n, -1, d}), rotary);
+  const Tensor attended = attend(index, q, k, qkv[2].view({n, -1, d})).view({n, -1});
+  return finish(block, attended, in.sum, next_norm, products);
 }
 
 size_t Decoder::norm_before(size_t block) const {
@@ -260,40 +277,50 @@ size_t Decoder::norm_before(size_t block) const {
 }
 
 Tensor Decoder::trunk(const Tensor& embedded, const Tensor& positions, const Attend& attend) const {
+  return run(embedded, positions, attend, Products::with_graph);
+}
+
+Tensor Decoder::run(const Tensor& embedded, const Tensor& positions, const Attend& attend,
+                    Products products) const {
   expect_dim(embedded, 2, "trunk", "embedded");
   const auto rotary =
       rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
   Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
   for (size_t i = 0; i < blocks_.size(); ++i)
-    x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1));
+    x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1), products);
   return x.y;
 }
 
 Tensor Decoder::trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
                          const std::vector<TreeSegment>& segments) const {
-  const Attend attend = attention_over(segments);
+  return trunk_at(rows, embedded, positions, attention_over(segments), Products::with_graph);
+}
+
+Tensor Decoder::trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
+                         const Attend& attend, Products products) const {
   const int64_t n = embedded.size(0), d = config_.head_dim;
   if (rows.size(0) == 0 || 10 * rows.size(0) > 9 * n)  // nothing to save
-    return trunk(embedded, positions, attend).index_select(0, rows);
+    return run(embedded, positions, attend, products).index_select(0, rows);
   const auto rotary =
       rotary_table(positions, inverse_frequencies_, statistics_type(options_.dtype));
   Normed x{embedded, rms_norm(embedded, parameters_[norm_before(0)].work, config_.rms_norm_eps)};
   const size_t last = blocks_.size() - 1;
-  for (size_t i = 0; i < last; ++i) x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1));
+  for (size_t i = 0; i < last; ++i)
+    x = apply(blocks_[i], i, x, rotary, attend, norm_before(i + 1), products);
   // Keys and values come from every row, all else from these. A row that is asked for twice is run
   // once: its gradient adds up where it is read.
   const auto [unique, inverse, counts] = at::_unique2(rows, true, true, false);
   const Block& block = blocks_[last];
-  const Tensor k = rotate(apply(block.k, x.y).view({n, -1, d}), rotary);
-  const Tensor v = apply(block.v, x.y).view({n, -1, d});
+  const auto kv = apply({&block.k, &block.v}, x.y, products);
+  const Tensor k = rotate(kv[0].view({n, -1, d}), rotary), v = kv[1].view({n, -1, d});
   const int64_t r = unique.size(0);
   const Tensor q_rows =
-      rotate(apply(block.q, x.y.index_select(0, unique)).view({r, -1, d}),
+      rotate(apply({&block.q}, x.y.index_select(0, unique), products)[0].view({r, -1, d}),
              {rotary.cos.index_select(0, unique), rotary.sin.index_select(0, unique)});
   const Tensor q =
       at::zeros({n, q_rows.size(1), d}, q_rows.options()).index_copy(0, unique, q_rows);
   const Tensor attended = attend(last, q, k, v).view({n, -1}).index_select(0, unique);
-  return finish(block, attended, x.sum.index_select(0, unique), final_norm_)
+  return finish(block, attended, x.sum.index_select(0, unique), final_norm_, products)
       .y.index_select(0, inverse);
 }
 

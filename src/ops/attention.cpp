@@ -172,9 +172,7 @@ Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v, const S
 
 Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
                         const AttentionOptions& options) {
-  check_cache(q, k, v, lengths, options);
-  if (!cpu::attention_covers(q)) return composed::attention_to_cache(q, k, v, lengths, options);
-  return cpu::attention_to_cache(q, k, v, lengths, options);
+  return composed::cached_attention(q, k, v, lengths, options);
 }
 
 Tensor composed::tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,

@@ -156,28 +156,6 @@ TEST_P(TreeAttention, IsWithinRoundingOfItInBf16) {
   }
 }
 
-TEST_P(TreeAttention, GivesTheBitsOfCachedAttention) {
-  at::manual_seed(6);
-  const auto [h, kv, d, o] = GetParam();
-  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    const Inputs in = Inputs(200, h, kv, d).to(dtype);
-    const Tensor tree = tree_attention(in.q, in.k, in.v, {{0, 70, 0, 0}, {70, 130, 0, 70}}, o);
-    // Every row of the second segment is a sequence of its own, in one cache. Its unused places
-    // hold rubbish.
-    const int64_t rows = 200, places = 210;
-    const auto cache = [&, kv_heads = kv, width = d](const Tensor& from) {
-      const Tensor whole = at::full({rows, kv_heads, places, width},
-                                    std::numeric_limits<double>::quiet_NaN(), from.options());
-      for (int64_t b = 0; b < rows; ++b)
-        whole[b].narrow(1, 0, b + 1).copy_(from.narrow(0, 0, b + 1).transpose(0, 1));
-      return whole;
-    };
-    const Tensor lengths = at::arange(1, rows + 1, at::kLong);
-    const Tensor cached = cached_attention(in.q, cache(in.k), cache(in.v), lengths, o);
-    EXPECT_TRUE(at::equal(cached, tree)) << dtype;
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(
     Shapes, TreeAttention,
     ::testing::Values(Case{4, 4, 6, {0.4}}, Case{4, 2, 8, {0.4}}, Case{4, 1, 48, {0.14}},
@@ -371,21 +349,6 @@ TEST(CachedAttention, EqualsTheLastRowOfTreeAttentionInF64) {
         cached_attention(in.q.narrow(0, 6, 1), kc, vc, at::tensor({7}, at::kLong), o);
     EXPECT_TRUE(close(got[0], want, 1e-13));
   }
-}
-
-TEST(CachedAttention, GivesASequenceTheSameBitsAloneAndWithAnyNumberOfThreads) {
-  at::manual_seed(16);
-  const Tensor q = at::randn({9, 6, 16}),
-               lengths = at::tensor({1, 64, 65, 130, 7, 128, 99, 3, 70}, at::kLong);
-  const Tensor k = at::randn({9, 2, 130, 16}), v = at::randn({9, 2, 130, 16});
-  const auto with = [&](int threads, int64_t first, int64_t count) {
-    const Threads guard(threads);
-    const auto part = [&](const Tensor& t) { return t.narrow(0, first, count); };
-    return cached_attention(part(q), part(k), part(v), part(lengths), {0.25});
-  };
-  const Tensor all = with(2, 0, 9);
-  EXPECT_TRUE(at::equal(with(1, 0, 9), all));
-  for (int64_t b = 0; b < 9; ++b) EXPECT_TRUE(at::equal(with(2, b, 1)[0], all[b])) << b;
 }
 
 TEST(CachedAttention, KeepsWhatIsNotANumberInItsSequence) {

@@ -37,6 +37,10 @@ at::ScalarType dtype_of(const std::string& name, const std::string& where);
 using Attend =
     std::function<Tensor(size_t block, const Tensor& q, const Tensor& k, const Tensor& v)>;
 
+/// Which products with weights a trunk runs: those with a graph, or those for rows without one
+/// (thin_linear), whose bits are the ordered ones in f32 and bf16 on a CPU.
+enum class Products { with_graph, thin };
+
 /// The trunk of a model, and every tensor that a subclass puts behind it.
 class Decoder {
  public:
@@ -66,6 +70,9 @@ class Decoder {
   /// there and nowhere else. rows [R] i64, in any order, repeated as wanted.
   Tensor trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
                   const std::vector<TreeSegment>& segments) const;
+  /// The same with any attention. Of queries of the last block all rows but these are 0.
+  Tensor trunk_at(const Tensor& rows, const Tensor& embedded, const Tensor& positions,
+                  const Attend& attend, Products products) const;
   double attention_scale() const;
 
   /// Place of the embedding in parameters().
@@ -83,6 +90,9 @@ class Decoder {
   size_t declare(const std::string& name, std::vector<int64_t> shape, bool decay);
   Linear declare_linear(const std::string& name, int64_t out, int64_t in, bool bias);
   Tensor apply(const Linear& linear, const Tensor& x) const;
+  /// x through each of some layers.
+  std::vector<Tensor> apply(const std::vector<const Linear*>& layers, const Tensor& x,
+                            Products products) const;
 
   /// The tensors that a folder has; `optional` ones may be missing, and are left without memory.
   void read_new(const std::filesystem::path& folder, const std::vector<size_t>& optional = {});
@@ -107,10 +117,13 @@ class Decoder {
   /// A block reads the normed stream `in.y` and adds to `in.sum`; the result is normed by
   /// `next_norm`.
   Normed apply(const Block& block, size_t index, const Normed& in, const RotaryTable& rotary,
-               const Attend& attend, size_t next_norm) const;
+               const Attend& attend, size_t next_norm, Products products) const;
   /// What follows a block's attention: its output is added, and the feed-forward part.
-  Normed finish(const Block& block, const Tensor& attended, const Tensor& stream,
-                size_t next_norm) const;
+  Normed finish(const Block& block, const Tensor& attended, const Tensor& stream, size_t next_norm,
+                Products products) const;
+  /// All blocks and the final norm.
+  Tensor run(const Tensor& embedded, const Tensor& positions, const Attend& attend,
+             Products products) const;
   /// The parameter of the norm before a block, or of the final one behind the last.
   size_t norm_before(size_t block) const;
   Attend attention_over(const std::vector<TreeSegment>& segments) const;
