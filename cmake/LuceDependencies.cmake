@@ -32,7 +32,7 @@ function(luce_find_library target header)
   target_include_directories(${target} INTERFACE "${include}")
 endfunction()
 
-foreach(package nlohmann_json spdlog ZLIB Threads)
+foreach(package nlohmann_json spdlog CURL ZLIB Threads)
   if(CMAKE_FIND_PACKAGE_NAME)
     find_dependency(${package})
   else()

@@ -12,6 +12,7 @@
 
 #include "luce/base/error.h"
 #include "luce/base/json.h"
+#include "no_sigpipe.h"
 #include "spawn_child.h"
 
 namespace luce {
@@ -41,25 +42,12 @@ bool read_some(int fd, std::string& out) {
   return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-/// Writes what fits and removes it from `rest`. False where the reader has gone. A write to a
-/// broken pipe raises SIGPIPE in this thread: it is blocked meanwhile and taken out of the queue,
-/// unless it was there before.
+/// Writes what fits and removes it from `rest`. False where the reader has gone.
 bool write_some(int fd, std::string_view& rest) {
-  sigset_t pipe, old, pending;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  sigpending(&pending);
-  const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
-  pthread_sigmask(SIG_BLOCK, &pipe, &old);
+  const NoSigpipe quiet;
   const ssize_t n = ::write(fd, rest.data(), rest.size());
-  const int failure = n < 0 ? errno : 0;
-  if (failure == EPIPE && !was_pending) {
-    const timespec now{};
-    while (sigtimedwait(&pipe, nullptr, &now) < 0 && errno == EINTR) continue;
-  }
-  pthread_sigmask(SIG_SETMASK, &old, nullptr);
   if (n > 0) rest.remove_prefix(static_cast<size_t>(n));
-  return n >= 0 || failure == EAGAIN || failure == EINTR;
+  return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
 /// Fit for a message, whatever the bytes are.
