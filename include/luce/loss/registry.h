@@ -2,10 +2,13 @@
 // built-ins are added by one explicit function, and a program adds its own beside them.
 #pragma once
 
+#include <any>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <typeindex>
 #include <utility>
 #include <vector>
 
@@ -133,6 +136,21 @@ class Registry {
   /// The same section with every option of every loss written out.
   Json resolve_loss(const Document& config, const std::string& pointer = "/loss") const;
 
+  /// A list that another layer keeps here (rl/registry.h), so that one registry holds all that a
+  /// program or a plug-in adds: T{} where nothing was added yet.
+  template <class T>
+  T& part() {
+    std::any& held = parts_[typeid(T)];
+    if (!held.has_value()) held = T{};
+    return *std::any_cast<T>(&held);
+  }
+  template <class T>
+  const T& part() const {
+    static const T untouched{};
+    const auto found = parts_.find(typeid(T));
+    return found == parts_.end() ? untouched : *std::any_cast<T>(&found->second);
+  }
+
  private:
   struct Common {
     std::string type;
@@ -146,6 +164,7 @@ class Registry {
 
   std::vector<LossInfo> losses_;
   std::vector<RewardLossInfo> reward_losses_;
+  std::map<std::type_index, std::any> parts_;  // of other layers
 };
 
 }  // namespace luce
