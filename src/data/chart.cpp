@@ -258,7 +258,7 @@ border-top:.15rem solid var(--c)}.c-sparse::before{border-top-style:dotted}
 .c-base{stroke:var(--c-ink);stroke-width:1;stroke-dasharray:2 4}
 .c-line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 .c-raw{fill:none;stroke:var(--c);stroke-width:1;opacity:.22;stroke-linejoin:round}
-.c-dashed{stroke-dasharray:2 5}.c-dot{fill:var(--c);stroke:var(--c-paper);stroke-width:1.5}
+.c-error{stroke:var(--c);stroke-width:1.5;opacity:.6}.c-dashed{stroke-dasharray:2 5}.c-dot{fill:var(--c);stroke:var(--c-paper);stroke-width:1.5}
 .c-bars{fill:var(--c);fill-opacity:.3;stroke:var(--c);stroke-width:1.5;stroke-linejoin:round}
 .c-mean{stroke:var(--c);stroke-width:1.5;stroke-dasharray:5 4}
 .c-hit rect{fill:transparent}.c-rule,.c-hover{visibility:hidden}
@@ -267,6 +267,29 @@ border-top:.15rem solid var(--c)}.c-sparse::before{border-top-style:dotted}
 )";
 }
 
+namespace {
+
+double error_at(const std::vector<double>& errors, size_t i) {
+  return i < errors.size() ? errors[i] : 0;
+}
+
+std::string error_bars(const Series& series, const LineChart& chart, const Scale& to_x,
+                       const Scale& to_y) {
+  std::string out;
+  for (size_t i = 0; i < series.x.size(); ++i) {
+    const double x = series.x[i], y = series.y[i];
+    const double dx = error_at(series.x_error, i), dy = error_at(series.y_error, i);
+    if (!drawable(y, chart.log_y)) continue;
+    const std::string css = cat("c-error k", series.color % kColors);
+    if (dx > 0) out += line_at(to_x(x - dx), to_y(y), to_x(x + dx), to_y(y), css);
+    if (dy > 0 && drawable(y - dy, chart.log_y))
+      out += line_at(to_x(x), to_y(y - dy), to_x(x), to_y(y + dy), css);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string figure(const LineChart& chart) {
   Range xs, ys;
   for (const auto& series : chart.series) {
@@ -274,7 +297,13 @@ std::string figure(const LineChart& chart) {
       throw ArgumentError(cat("series \"", series.name, "\" of chart \"", chart.title, "\" has ",
                               series.x.size(), " x and ", series.y.size(), " y"));
     for (size_t i = 0; i < series.x.size(); ++i)
-      if (drawable(series.y[i], chart.log_y)) xs.add(series.x[i]), ys.add(series.y[i]);
+      if (drawable(series.y[i], chart.log_y)) {
+        const double dx = error_at(series.x_error, i), dy = error_at(series.y_error, i);
+        for (const double side : {-1.0, 1.0}) {
+          xs.add(series.x[i] + side * dx);
+          if (drawable(series.y[i] + side * dy, chart.log_y)) ys.add(series.y[i] + side * dy);
+        }
+      }
   }
   if (ys.empty()) return no_data(chart.title, chart.note);
   for (const auto& level : {chart.baseline, chart.low, chart.high})
@@ -301,6 +330,7 @@ std::string figure(const LineChart& chart) {
     if (smooth) lines += path(series, series.y, chart, to_x, to_y, "c-raw" + color);
     lines += path(series, shown, chart, to_x, to_y,
                   (series.sparse ? "c-line c-dashed" : "c-line") + color);
+    lines += error_bars(series, chart, to_x, to_y);
     if (series.sparse || series.x.size() == 1)
       for (const size_t i : thinned(series.y))
         if (drawable(series.y[i], chart.log_y))

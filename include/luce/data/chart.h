@@ -15,6 +15,7 @@ struct Series {
   std::vector<double> x, y;
   int color = 0;        // of the 6 of the palette
   bool sparse = false;  // few, separate measurements (an evaluation): dots on a dashed line
+  std::vector<double> x_error = {}, y_error = {};  // half the lengths of bars; empty: none
 };
 
 struct LineChart {
