@@ -53,33 +53,85 @@ std::vector<std::pair<std::string, Tensor>> task_tensors(const fs::path& folder)
   return out;
 }
 
+/// Copies on the CPU of what goes into one file, until it is written.
+class TensorFile {
+ public:
+  void add(const std::string& name, const Tensor& t) {
+    alive_.push_back(t.to(at::kCPU));
+    data_.push_back({name, stored(t), t.sizes().vec(), alive_.back().data_ptr()});
+  }
+  void write(const fs::path& path, const std::map<std::string, std::string>& more = {}) const {
+    std::map<std::string, std::string> metadata = more;
+    metadata["format"] = "pt";
+    write_safetensors(path, data_, metadata);
+  }
+  bool empty() const { return data_.empty(); }
+
+ private:
+  std::vector<Tensor> alive_;
+  std::vector<TensorData> data_;
+};
+
+/// Moments of an optimizer, and the weights that no model folder holds: masters of narrower ones,
+/// or all where `with_weights`.
+void write_optimizer(const fs::path& path, const std::vector<Parameter>& parameters,
+                     AdamW& optimizer, bool with_weights) {
+  TensorFile file;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    file.add(p.name + ".m", optimizer.first_moments()[i]);
+    file.add(p.name + ".v", optimizer.second_moments()[i]);
+    if (with_weights || !p.master.is_same(p.work)) file.add(p.name + ".master", p.master.detach());
+  }
+  file.write(path, {{"steps", cat(optimizer.steps())}});
+}
+
+void read_optimizer(const fs::path& path, std::vector<Parameter>& parameters, AdamW& optimizer,
+                    bool with_weights) {
+  const SafetensorsFile file(path);
+  const auto fill = [&](const std::string& name, const Tensor& into) {
+    const TensorInfo* info = file.find(name);
+    if (info == nullptr || info->dtype != stored(into) ||
+        at::IntArrayRef(info->shape) != into.sizes())
+      throw DataError(
+          cat(path.string(), ": \"", name, "\" is missing or of another dtype or shape"));
+    const Tensor host =
+        into.is_cpu() ? into : at::empty(into.sizes(), into.options().device(at::kCPU));
+    file.read(*info, host.data_ptr());
+    if (!into.is_cpu()) Tensor(into).copy_(host);
+  };
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    Parameter& p = parameters[i];
+    fill(p.name + ".m", optimizer.first_moments()[i]);
+    fill(p.name + ".v", optimizer.second_moments()[i]);
+    if (with_weights || !p.master.is_same(p.work)) fill(p.name + ".master", p.master.detach());
+    if (with_weights && !p.master.is_same(p.work)) p.work.detach().copy_(p.master);
+  }
+  const auto steps = file.metadata().find("steps");
+  if (steps == file.metadata().end())
+    throw DataError(cat(path.string(), ": not the state of an optimizer"));
+  optimizer.set_steps(std::atoll(steps->second.c_str()));
+}
+
 }  // namespace
 
 fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimizer,
-                         const TrainerState& state, const fs::path& model_source) {
+                         std::vector<AdamW>& companion_optimizers, const TrainerState& state,
+                         const fs::path& model_source) {
   Trainable& model = task.trained();
   const fs::path folder = output_dir / cat(kPrefix, state.global_step);
   write_folder_atomic(folder, [&](const fs::path& temporary) {
     model.decoder().save(temporary);
     copy_tokenizer_files(model_source, temporary);
-    std::vector<TensorData> data;
-    std::vector<Tensor> alive;  // copies on the CPU, until they are written
-    const auto add = [&](const std::string& name, const Tensor& t) {
-      alive.push_back(t.to(at::kCPU));
-      data.push_back({name, stored(t), t.sizes().vec(), alive.back().data_ptr()});
-    };
-    for (size_t i = 0; i < model.parameters().size(); ++i) {
-      const auto& p = model.parameters()[i];
-      add(p.name + ".m", optimizer.first_moments()[i]);
-      add(p.name + ".v", optimizer.second_moments()[i]);
-      if (!p.master.is_same(p.work)) add(p.name + ".master", p.master);
-    }
-    write_safetensors(temporary / "optimizer.safetensors", data,
-                      {{"format", "pt"}, {"steps", cat(optimizer.steps())}});
+    write_optimizer(temporary / "optimizer.safetensors", model.parameters(), optimizer, false);
+    const auto companions = task.companions();
+    for (size_t i = 0; i < companions.size(); ++i)
+      write_optimizer(temporary / (companions[i].name + ".safetensors"), *companions[i].parameters,
+                      companion_optimizers[i], true);
     const TaskState own = task.save();
-    data.clear();
-    for (const auto& [name, tensor] : own.tensors) add(name, tensor);
-    if (!data.empty()) write_safetensors(temporary / "task.safetensors", data, {{"format", "pt"}});
+    TensorFile tensors;
+    for (const auto& [name, tensor] : own.tensors) tensors.add(name, tensor);
+    if (!tensors.empty()) tensors.write(temporary / "task.safetensors");
     Json json = {{"global_step", state.global_step}, {"num_input_tokens_seen", state.num_tokens}};
     json["best_metric"] = state.best_metric ? Json(*state.best_metric) : Json(nullptr);
     json["best_model_checkpoint"] = state.best_checkpoint;
@@ -89,41 +141,27 @@ fs::path save_checkpoint(const fs::path& output_dir, Task& task, AdamW& optimize
   return folder;
 }
 
-TrainerState load_checkpoint(const fs::path& folder, Task& task, AdamW& optimizer) {
+TrainerState load_checkpoint(const fs::path& folder, Task& task, AdamW& optimizer,
+                             std::vector<AdamW>& companion_optimizers) {
   const at::NoGradGuard no_grad;
   Trainable& model = task.trained();
   model.decoder().read_weights(folder);
-  const SafetensorsFile file(folder / "optimizer.safetensors");
-  for (size_t i = 0; i < model.parameters().size(); ++i) {
-    auto& p = model.parameters()[i];
-    const auto fill = [&](const std::string& name, const Tensor& into) {
-      const TensorInfo* info = file.find(name);
-      if (info == nullptr || info->dtype != stored(into) ||
-          at::IntArrayRef(info->shape) != into.sizes())
-        throw DataError(cat(folder.string(), "/optimizer.safetensors: \"", name,
-                            "\" is missing or of another dtype or shape"));
-      const Tensor host =
-          into.is_cpu() ? into : at::empty(into.sizes(), into.options().device(at::kCPU));
-      file.read(*info, host.data_ptr());
-      if (!into.is_cpu()) into.copy_(host);
-    };
-    fill(p.name + ".m", optimizer.first_moments()[i]);
-    fill(p.name + ".v", optimizer.second_moments()[i]);
-    if (!p.master.is_same(p.work)) fill(p.name + ".master", p.master);
-  }
+  read_optimizer(folder / "optimizer.safetensors", model.parameters(), optimizer, false);
+  const auto companions = task.companions();
+  for (size_t i = 0; i < companions.size(); ++i)
+    read_optimizer(folder / (companions[i].name + ".safetensors"), *companions[i].parameters,
+                   companion_optimizers[i], true);
   const fs::path path = folder / "trainer_state.json";
-  const Json json = parse_json(read_file(path, 1 << 24), path.string());
+  const Json json = parse_json(read_file(path, uint64_t{1} << 30), path.string());
   TrainerState state;
-  const auto steps = file.metadata().find("steps");
   if (!json.is_object() || !json.contains("global_step") ||
-      !json["global_step"].is_number_integer() || steps == file.metadata().end())
+      !json["global_step"].is_number_integer())
     throw DataError(cat(path.string(), ": not the state of a training run"));
   state.global_step = json["global_step"].get<int64_t>();
   state.num_tokens = json.value("num_input_tokens_seen", 0.0);
   if (json.contains("best_metric") && json["best_metric"].is_number())
     state.best_metric = json["best_metric"].get<double>();
   state.best_checkpoint = json.value("best_model_checkpoint", "");
-  optimizer.set_steps(std::atoll(steps->second.c_str()));
   task.load({.values = json.value("task", Json(nullptr)), .tensors = task_tensors(folder)});
   return state;
 }

@@ -2,6 +2,7 @@
 
 #include "luce/base/error.h"
 #include "luce/loss/plugin.h"
+#include "train/online_checks.h"
 
 namespace luce {
 
@@ -84,13 +85,14 @@ void describe(Schema& s, TrainSection& o) {
   s.field("num_train_epochs", o.num_train_epochs,
           "passes over the rows; null is 3, and 1 for reward")
       .above(0);
-  s.field("batch_size", o.batch_size, "rows of the file in one optimizer step").at_least(1);
+  s.field("batch_size", o.batch_size, "rows of the file in one optimizer step; rl: prompts")
+      .at_least(1);
   s.field("micro_batch_tokens", o.micro_batch_tokens,
           "tokens run at once; changes memory and speed, not the gradient")
       .at_least(1);
   s.field("prefix_sharing", o.prefix_sharing, "run a prompt once for all its answers");
   s.field("learning_rate", o.learning_rate,
-          "null is the task's default: sft 2e-5, preference 1e-6, reward 1e-4")
+          "null is the task's default: sft 2e-5, preference and rl 1e-6, reward 1e-4")
       .at_least(0);
   s.field("lr_scheduler_type", o.lr_scheduler_type, "shape of the learning rate over the run")
       .one_of({"constant", "constant_with_warmup", "linear", "cosine"});
@@ -157,12 +159,20 @@ void describe(Schema& s, DisplacementSection& o) {
 }
 
 void describe(Schema& s, RunConfig& o) {
-  s.field("task", o.task, "what is trained").one_of({"sft", "preference", "reward"}).required();
+  s.field("task", o.task, "what is trained")
+      .one_of({"sft", "preference", "reward", "rl"})
+      .required();
   s.section("model", o.model, "the model that is trained");
   s.section("reference", o.reference, "what the policy is held against");
   s.section("data", o.data, "rows");
   s.field("loss", o.loss,
           "a loss {\"type\": …, its options}, or a list of them; sft and reward have a default");
+  s.field("algorithm", o.algorithm,
+          "rl: {\"type\": …, its options}, what is learnt from samples (docs/algorithms.md)");
+  s.section("rollout", o.rollout, "rl: how completions are sampled");
+  s.field("reward", o.reward,
+          "rl: {\"type\": …, its options} or a list of them (docs/online_rewards.md)");
+  s.section("value", o.value, "rl: the value model of algorithms that have one");
   s.section("train", o.train, "the optimizer and its steps");
   s.section("head", o.head, "the output layer");
   s.section("displacement", o.displacement, "what becomes of the answers' log-probs");
@@ -244,6 +254,7 @@ RunConfig parse_run_config(const Document& document, const Registry& registry) {
            "displacement is measured on pairs; it needs task \"preference\" and a "
            "loss of pairs");
   }
+  check_online(config, document, registry);
   if (config.task == "reward") {
     check_reward(config, *registry.make_reward_loss(document), fail);
   } else {
@@ -285,7 +296,10 @@ Json resolved(const RunConfig& config, const Document& document, const Registry&
   copy.train.learning_rate = config.learning_rate();
   copy.train.num_train_epochs = config.num_train_epochs();
   copy.data.overlong = config.overlong();
-  if (config.task == "reward")
+  if (config.task == "rl") {
+    copy.algorithm = resolved_algorithm(document, registry);
+    copy.reward = resolved_rewards(document, registry);
+  } else if (config.task == "reward")
     copy.loss = registry.resolve_reward_loss(document);
   else if (copy.loss.is_null())
     copy.loss = {{"type", "sft"}, {"weight", 1.0}};

@@ -31,7 +31,8 @@ OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceL
              .micro_batch_tokens = options.micro_batch_tokens,
              .shuffle = options.shuffle,
              .seed = options.seed,
-             .batch = options.batch}),
+             .batch = options.batch,
+             .rows_come_later = options.rows_come_later}),
       options_(options) {
   const Needs needs = loss_->needs();
   if (needs.reference && !frozen_.model && !frozen_.logps)
@@ -40,7 +41,7 @@ OfflineTask::OfflineTask(Policy policy, Frozen frozen, std::unique_ptr<SequenceL
     throw ArgumentError("[OfflineTask] this loss needs the reference's distribution: a model");
   if (needs.mismatched && needs.couples != Coupling::step)
     throw ArgumentError("[OfflineTask] a loss of mismatched answers must couple the step");
-  loss_->check_rows(rows_.train());
+  if (!options_.rows_come_later) loss_->check_rows(rows_.train());
   if (options_.probe_rows > 0) {
     const auto& from = rows_.eval().empty() ? rows_.train() : rows_.eval();
     const auto count = std::min(from.size(), static_cast<size_t>(options_.probe_rows));
@@ -299,7 +300,7 @@ std::vector<HeadGradients> OfflineTask::step_gradients(const Step& step, Metrics
   return out;
 }
 
-void OfflineTask::after_step(int64_t done) {
+void OfflineTask::after_step(int64_t done, Metrics& /*metrics*/) {
   if (options_.sync_steps > 0 && frozen_.model && done % options_.sync_steps == 0)
     frozen_.model->follow(policy_, options_.mixup_alpha);
 }

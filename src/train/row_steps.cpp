@@ -32,7 +32,7 @@ void check_fits(const Example& row, const ModelConfig& model) {
 RowSteps::RowSteps(std::vector<Example> train, std::vector<Example> eval, const ModelConfig& model,
                    const RowOptions& options)
     : train_(std::move(train)), eval_(std::move(eval)), options_(options) {
-  if (train_.empty()) throw DataError("there are no rows to train on");
+  if (train_.empty() && !options_.rows_come_later) throw DataError("there are no rows to train on");
   for (const auto* rows : {&train_, &eval_})
     for (const auto& row : *rows) check_fits(row, model);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "luce/base/error.h"
+#include "luce/base/file.h"
 #include "luce/base/log.h"
 #include "luce/base/random.h"
 
@@ -147,6 +148,39 @@ void standardise(std::vector<Example>& train, std::vector<Example>& eval, DataSe
   for (auto* rows : {&train, &eval})
     for (auto& row : *rows)
       for (double& score : row.scores) score = (score - *data.score_mean) / *data.score_std;
+}
+
+void use_ches(const CausalLM& model, const RunConfig& config, std::vector<Example>& train,
+              int64_t micro_batch_tokens) {
+  const auto scores = ches(model, pointers(train), micro_batch_tokens);
+  std::string lines;
+  double sum = 0, largest = -INFINITY;
+  std::vector<size_t> order(train.size());
+  for (size_t i = 0; i < train.size(); ++i) {
+    lines +=
+        Json{{"row", train[i].row}, {"ches", scores[i].score}, {"normalised", scores[i].normalised}}
+            .dump() +
+        "\n";
+    sum += scores[i].normalised;
+    largest = std::max(largest, scores[i].normalised);
+    order[i] = i;
+  }
+  make_folder(config.output_dir);
+  write_file_atomic(fs::path(config.output_dir) / "ches.jsonl", lines);
+  log::info("CHES, length-normalised: mean ", sum / static_cast<double>(train.size()), ", largest ",
+            largest);
+  const auto keep =
+      std::max<size_t>(1, static_cast<size_t>(std::llround(config.displacement.ches_keep *
+                                                           static_cast<double>(train.size()))));
+  if (keep == train.size()) return;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a].normalised < scores[b].normalised; });
+  order.resize(keep);
+  std::sort(order.begin(), order.end());
+  std::vector<Example> kept;
+  for (const size_t i : order) kept.push_back(std::move(train[i]));
+  log::info(train.size() - keep, " pairs of the largest CHES are left out, ", keep, " kept");
+  train = std::move(kept);
 }
 
 std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config, const RowNeeds& needs,

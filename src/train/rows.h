@@ -20,6 +20,10 @@ RowNeeds needs_of(const RewardLoss& loss);
 std::pair<Dataset, std::optional<Dataset>> load_rows(const RunConfig& config, const RowNeeds& needs,
                                                      const Tokenizer* tokenizer);
 
+/// Measures CHES of the training pairs, writes ches.jsonl, and leaves out the pairs of the largest.
+void use_ches(const CausalLM& model, const RunConfig& config, std::vector<Example>& train,
+              int64_t micro_batch_tokens);
+
 /// Gives the scores of all rows the mean 0 and the deviation 1 of the training rows; the numbers
 /// go to the config, from which they are saved.
 void standardise(std::vector<Example>& train, std::vector<Example>& eval, DataSection& data);

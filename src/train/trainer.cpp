@@ -11,10 +11,14 @@ namespace luce {
 Trainer::Trainer(Task& task, TrainerOptions options)
     : task_(task),
       options_(std::move(options)),
-      optimizer_(task_.trained().parameters(), options_.adamw) {}
+      optimizer_(task_.trained().parameters(), options_.adamw),
+      companions_(task_.companions()) {
+  for (const Companion& c : companions_)
+    companion_optimizers_.emplace_back(*c.parameters, options_.adamw);
+}
 
 void Trainer::resume(const std::filesystem::path& checkpoint) {
-  state_ = load_checkpoint(checkpoint, task_, optimizer_);
+  state_ = load_checkpoint(checkpoint, task_, optimizer_, companion_optimizers_);
 }
 
 double Trainer::epoch_at(int64_t step) const {
@@ -51,9 +55,20 @@ TrainResult Trainer::run() {
     const auto best = options_.output_dir / state_.best_checkpoint;
     log::info("the best model is that of ", best.string(), " (", options_.best_metric, " ",
               state_.best_metric.value_or(NAN), ")");
-    load_checkpoint(best, task_, optimizer_);
+    load_checkpoint(best, task_, optimizer_, companion_optimizers_);
   }
   return result;
+}
+
+double Trainer::checked_norm(const std::vector<Parameter>& parameters, const Step& work,
+                             int64_t step) const {
+  const double norm = gradient_norm(parameters);
+  if (std::isfinite(norm)) return norm;
+  std::string rows;
+  for (size_t i = 0; i < work.rows.size() && i < 8; ++i) rows += cat(i ? ", " : "", work.rows[i]);
+  throw SanityError(cat("step ", step + 1, ": the gradient is not finite (norm ", norm,
+                        "), on rows ", rows, work.rows.size() > 8 ? ", …" : "",
+                        " of the data; the model was not updated"));
 }
 
 void Trainer::one_step(int64_t step, Metrics& window) {
@@ -62,20 +77,25 @@ void Trainer::one_step(int64_t step, Metrics& window) {
   Step work = task_.next(step);
   work.detailed = (step + 1) % options_.logging_steps == 0 || step + 1 == options_.steps;
   model.zero_gradients();
+  for (const Companion& c : companions_)
+    for (const Parameter& p : *c.parameters) p.grad.zero_();
   Metrics metrics;
   for (size_t i = 0; i < work.micro_batches.size(); ++i) task_.accumulate(work, i, metrics);
 
-  const double norm = gradient_norm(model.parameters());
-  if (!std::isfinite(norm)) {
-    std::string rows;
-    for (size_t i = 0; i < work.rows.size() && i < 8; ++i) rows += cat(i ? ", " : "", work.rows[i]);
-    throw SanityError(cat("step ", step + 1, ": the gradient is not finite (norm ", norm,
-                          "), on rows ", rows, work.rows.size() > 8 ? ", …" : "",
-                          " of the data; the model was not updated"));
-  }
+  // All norms before the first update: a step happens whole or not at all.
+  const double norm = checked_norm(model.parameters(), work, step);
+  std::vector<double> norms;
+  for (const Companion& c : companions_) norms.push_back(checked_norm(*c.parameters, work, step));
   const double lr = options_.schedule.at(step);
   optimizer_.step(lr, clip_factor(norm, options_.max_grad_norm));
-  task_.after_step(step + 1);
+  for (size_t i = 0; i < companions_.size(); ++i) {
+    const double peak = companions_[i].learning_rate;
+    Schedule own = options_.schedule;
+    if (peak > 0) own.learning_rate = peak;
+    companion_optimizers_[i].step(own.at(step), clip_factor(norms[i], options_.max_grad_norm));
+    metrics.set(companions_[i].name + "/grad_norm", norms[i]);
+  }
+  task_.after_step(step + 1, metrics);
 
   state_.num_tokens += metrics.sum("num_tokens");
   metrics.add("loss", 0, 1);
@@ -116,8 +136,8 @@ void Trainer::evaluate(int64_t step) {
 }
 
 void Trainer::save(int64_t step) {
-  const auto folder =
-      save_checkpoint(options_.output_dir, task_, optimizer_, state_, options_.model_source);
+  const auto folder = save_checkpoint(options_.output_dir, task_, optimizer_, companion_optimizers_,
+                                      state_, options_.model_source);
   remove_old_checkpoints(options_.output_dir, options_.save_total_limit, state_.best_checkpoint);
   log::info("step ", step, ": saved ", folder.string());
 }

@@ -213,9 +213,10 @@ TEST(ReferenceSync, MovesTheReferenceByTheShareEverySoManySteps) {
   Training run({{"type", "dpo"}}, {.sync_steps = 2, .mixup_alpha = 0.25});
   const auto weight = [&](const TaskState& state) { return state.tensors.at(0).second.clone(); };
   const Tensor start = weight(run.task->save());
-  run.task->after_step(1);
+  Metrics metrics;
+  run.task->after_step(1, metrics);
   EXPECT_TRUE(at::equal(weight(run.task->save()), start));
-  run.task->after_step(2);
+  run.task->after_step(2, metrics);
   const Tensor policy = run.task->policy().parameters()[0].work.detach();
   EXPECT_TRUE(test::close(weight(run.task->save()), 0.25 * policy + 0.75 * start, 1e-15));
   Training other({{"type", "dpo"}}, {.sync_steps = 2});

@@ -8,6 +8,7 @@
 
 #include "luce/base/schema.h"
 #include "luce/loss/registry.h"
+#include "luce/train/online_config.h"
 
 namespace luce {
 
@@ -71,14 +72,17 @@ struct RunConfig {
   ModelSection model;
   ReferenceSection reference;
   DataSection data;
-  Json loss;
+  Json loss, algorithm, reward;
+  RolloutSection rollout;
+  ValueSection value;
   TrainSection train;
   HeadSection head;
   DisplacementSection displacement;
   std::vector<std::string> plugins;
   std::string output_dir;
 
-  /// The learning rate, or the task's default: 2e-5 for sft, 1e-6 for preference, 1e-4 for reward.
+  /// The learning rate, or the task's default: 2e-5 for sft, 1e-6 for preference and rl, 1e-4
+  /// for reward.
   double learning_rate() const;
   /// Passes over the rows, or the task's default: 1 for reward, 3 for the others.
   double num_train_epochs() const;

@@ -35,6 +35,7 @@ struct OfflineOptions {
   int64_t probe_rows = 0;    // pairs, of the evaluation where there is one, that are watched for
                              // displacement; 0: none
   int64_t top_tokens = 5;    // gainers that the report names
+  bool rows_come_later = false;                         // a subclass makes them while training
   std::function<std::string(int64_t)> token_text = {};  // for the report; undefined: the id
 };
 
@@ -60,7 +61,7 @@ class OfflineTask : public Task {
   int64_t steps_per_epoch() const override { return rows_.steps_per_epoch(); }
   Step next(int64_t step) override { return rows_.next(step); }
   void accumulate(const Step& step, size_t index, Metrics& metrics) override;
-  void after_step(int64_t done) override;
+  void after_step(int64_t done, Metrics& metrics) override;
   TaskState save() override;
   void load(const TaskState& state) override;
   bool can_evaluate() const override { return !rows_.eval().empty(); }
@@ -75,6 +76,7 @@ class OfflineTask : public Task {
  protected:
   /// Where a micro-batch may be cut into chunks: as the loss allows, unless record() needs more.
   virtual Coupling cut() const { return loss_->needs().couples; }
+  const RowSteps& rows() const { return rows_; }
   /// Adds what can be told from the statistics of whole groups.
   virtual void record(const GroupInputs& inputs, const HeadStats& stats,
                       Metrics& metrics) const = 0;

@@ -17,6 +17,7 @@ struct RowOptions {
   bool shuffle = true;
   uint64_t seed = 42;
   BatchOptions batch;
+  bool rows_come_later = false;  // made while training: none at the start is no mistake
 };
 
 using RowList = std::vector<const Example*>;

@@ -14,6 +14,12 @@
 
 namespace luce {
 
+/// Memory that a model takes beside the one that is trained.
+struct RoleMemory {
+  std::string role;   // "reference", "value", "reward"
+  int64_t bytes = 0;  // its weights, and gradients and moments where it is trained
+};
+
 /// Everything a run needs, made from its config: model, rows, loss, task.
 struct RunSetup {
   RunConfig config;  // with what was measured on the rows: data.score_mean, data.score_std
@@ -23,8 +29,9 @@ struct RunSetup {
   std::optional<Dataset> eval;
   std::unique_ptr<Task> task;
   TrainerOptions trainer;
-  int64_t reference_bytes = 0;  // of a second model held in memory
-  int64_t chunk_bytes = 0;      // most logits held at once
+  std::vector<RoleMemory> roles;  // models held beside the one that is trained
+  int64_t prompts = 0;            // of an online run, which has no rows
+  int64_t chunk_bytes = 0;        // most logits held at once
 
   /// The task of a policy. Throws ArgumentError where it is another one.
   OfflineTask& offline() const;

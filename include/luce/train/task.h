@@ -22,6 +22,13 @@ struct Step {
   bool detailed = false;  // a step whose metrics are about to be written: costly ones are wanted
 };
 
+/// Parameters that are trained beside the model, with an optimizer and a norm of their own.
+struct Companion {
+  std::string name;  // of its file in a checkpoint and of its metrics: "value"
+  std::vector<Parameter>* parameters = nullptr;
+  double learning_rate = 0;  // 0: the model's; else the schedule's shape with this peak
+};
+
 /// What a task must keep in a checkpoint beside weights and optimizer.
 struct TaskState {
   Json values;                                          // null: nothing
@@ -33,14 +40,17 @@ class Task {
   virtual ~Task() = default;
   /// What is trained.
   virtual Trainable& trained() = 0;
+  /// What is trained beside it; the same parameters at every call.
+  virtual std::vector<Companion> companions() { return {}; }
   /// Optimizer steps in one pass over the rows.
   virtual int64_t steps_per_epoch() const = 0;
-  /// The micro-batches of step `step` (from 0). A pure function of its argument.
+  /// The micro-batches of step `step` (from 0): steps are asked for in order. A pure function of
+  /// the argument, the weights and what save() keeps.
   virtual Step next(int64_t step) = 0;
   /// Forward, loss, and gradients into the buffers, for micro-batch `index` of the step.
   virtual void accumulate(const Step& step, size_t index, Metrics& metrics) = 0;
-  /// Called after the update; `done` counts the steps so far.
-  virtual void after_step(int64_t /*done*/) {}
+  /// Called after the update; `done` counts the steps so far, `metrics` are the step's.
+  virtual void after_step(int64_t /*done*/, Metrics& /*metrics*/) {}
   virtual TaskState save() { return {}; }
   /// Takes back what save() gave. Throws DataError where it does not fit.
   virtual void load(const TaskState& /*state*/) {}

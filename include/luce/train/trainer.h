@@ -70,6 +70,9 @@ class Trainer {
 
  private:
   void one_step(int64_t step, Metrics& window);
+  /// The norm of the gradients, which must be finite.
+  double checked_norm(const std::vector<Parameter>& parameters, const Step& work,
+                      int64_t step) const;
   void evaluate(int64_t step);
   void save(int64_t step);
   double epoch_at(int64_t step) const;
@@ -77,6 +80,8 @@ class Trainer {
   Task& task_;
   TrainerOptions options_;
   AdamW optimizer_;
+  std::vector<Companion> companions_;
+  std::vector<AdamW> companion_optimizers_;
   TrainerState state_;
 };
 
