@@ -67,6 +67,44 @@ void histogram(const std::vector<Example>& rows, std::ostream& out) {
   }
 }
 
+/// The first rows, lengths, and what pairs tell.
+void show_rows(const Args& args, const RunSetup& run, bool color, std::ostream& out) {
+  out << "data: " << describe(run.train.report) << "\n";
+  if (run.eval) out << "evaluation: " << run.eval->examples.size() << " rows\n";
+  out << "\nThe first rows as the model sees them; tokens "
+      << (color ? "in colour" : "in [brackets]") << " are scored:\n";
+  for (size_t i = 0; i < run.train.examples.size() && static_cast<int64_t>(i) < args.rows; ++i)
+    render(run.train.examples[i], run.tokenizer.get(), color, out);
+  out << "\n";
+  histogram(run.train.examples, out);
+  auto statistics = preference_statistics(
+      run.train.examples, run.eval ? &run.eval->examples : nullptr, run.tokenizer.get());
+  statistics.for_rewards = run.config.task == "reward";
+  const std::string pairs = describe(statistics);
+  if (!pairs.empty()) out << "\n" << pairs;
+}
+
+/// Memory of each model, of logits, and what is not known before.
+void memory(const RunSetup& run, std::ostream& out) {
+  const RunConfig& config = run.config;
+  const auto parameters = static_cast<double>(run.model->num_parameters());
+  const double bytes = config.model.dtype == "float64"    ? 8
+                       : config.model.dtype == "bfloat16" ? 2
+                                                          : 4;
+  const double state = bytes == 8 ? 24 : 12;  // gradient and two moments
+  const double master = bytes == 2 ? 4 : 0;
+  const auto trained = static_cast<int64_t>(parameters * (bytes + state + master));
+  int64_t all = trained;
+  for (const auto& role : run.roles) all += role.bytes;
+  out << "memory: " << format_bytes(all) << ": " << format_bytes(trained) << " for the "
+      << (config.task == "reward" ? "model" : "policy") << " of " << format_count(parameters)
+      << " parameters with gradients and moments";
+  for (const auto& role : run.roles)
+    out << ", " << format_bytes(role.bytes) << " for the " << role.role;
+  if (run.chunk_bytes > 0) out << "; at most " << format_bytes(run.chunk_bytes) << " of logits";
+  out << "; and the activations of a micro-batch\n";
+}
+
 void check(const Args& args, Context& context) {
   Document document = Document::read(args.config);
   for (const auto& o : args.overrides) document.override_with(o);
@@ -78,35 +116,13 @@ void check(const Args& args, Context& context) {
   auto& out = std::cout;
 
   out << "config: " << args.config << ", task " << config.task << "\n";
-  out << "data: " << describe(run.train.report) << "\n";
-  if (run.eval) out << "evaluation: " << run.eval->examples.size() << " rows\n";
-  out << "\nThe first rows as the model sees them; tokens "
-      << (color ? "in colour" : "in [brackets]") << " are scored:\n";
-  for (size_t i = 0; i < run.train.examples.size() && static_cast<int64_t>(i) < args.rows; ++i)
-    render(run.train.examples[i], run.tokenizer.get(), color, out);
-  out << "\n";
-  histogram(run.train.examples, out);
-  auto statistics = preference_statistics(
-      run.train.examples, run.eval ? &run.eval->examples : nullptr, run.tokenizer.get());
-  statistics.for_rewards = config.task == "reward";
-  const std::string pairs = describe(statistics);
-  if (!pairs.empty()) out << "\n" << pairs;
-
-  const auto parameters = static_cast<double>(run.model->num_parameters());
-  const double bytes = config.model.dtype == "float64"    ? 8
-                       : config.model.dtype == "bfloat16" ? 2
-                                                          : 4;
-  const double state = bytes == 8 ? 24 : 12;  // gradient and two moments
-  const double master = bytes == 2 ? 4 : 0;
-  const double fixed =
-      parameters * (bytes + state + master) + static_cast<double>(run.reference_bytes);
+  if (run.prompts > 0)
+    out << "data: " << run.prompts << " prompts\n";
+  else
+    show_rows(args, run, color, out);
   out << "\nsteps: " << run.trainer.steps << " (" << run.task->steps_per_epoch()
       << " an epoch), learning rate " << config.learning_rate() << "\n";
-  out << "memory: " << format_bytes(static_cast<int64_t>(fixed)) << " for "
-      << format_count(parameters) << " parameters, their gradients and moments"
-      << (run.reference_bytes > 0 ? " and the reference" : "");
-  if (run.chunk_bytes > 0) out << ", at most " << format_bytes(run.chunk_bytes) << " of logits";
-  out << ", and the activations of a micro-batch\n";
+  memory(run, out);
 
   const Step step = run.task->next(0);
   Metrics metrics;

@@ -52,9 +52,10 @@ TEST(CliRefusal, NamesFileLineAndNearestKeyOfABadConfig) {
          "c.json:10: train.max_steps must be a whole number; got \"3\"");
   refuse(replaced(good, "\"batch_size\": 4", "\"batch_size\": 0"),
          "c.json:11: train.batch_size must be at least 1; got 0");
-  refuse(replaced(good, "\"preference\"", "\"preferences\""),
-         "c.json:17: task must be one of sft, preference, reward (did you mean preference?); got "
-         "\"preferences\"");
+  refuse(
+      replaced(good, "\"preference\"", "\"preferences\""),
+      "c.json:17: task must be one of sft, preference, reward, rl (did you mean preference?); got "
+      "\"preferences\"");
   refuse(replaced(good, "\"max_steps\": 3,", "\"max_steps\": 3"),
          "c.json:11:14: not valid JSON near '\"batch_size\"'");
   refuse(replaced(good, "\"batch_size\": 4", "\"batch_size\": 4, \"max_steps\": 1"),
