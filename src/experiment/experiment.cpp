@@ -9,8 +9,11 @@ namespace luce {
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> all{
-      three_actions(), deterministic_preferences(), displacement(),  one_family(),
-      kl_estimators(), over_optimisation(),         exposure_bias(), dpo_and_rlhf(),
+      three_actions(), deterministic_preferences(),
+      displacement(),  one_family(),
+      kl_estimators(), over_optimisation(),
+      exposure_bias(), dpo_and_rlhf(),
+      frontier(),      sums(),
   };
   return all;
 }

@@ -13,5 +13,7 @@ Experiment kl_estimators();
 Experiment over_optimisation();
 Experiment exposure_bias();
 Experiment dpo_and_rlhf();
+Experiment frontier();
+Experiment sums();
 
 }  // namespace luce
