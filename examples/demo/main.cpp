@@ -29,6 +29,7 @@ struct Sizes {
   int64_t story_steps, story_batch = 32;  // pre-training
   int64_t pairs, pair_epochs = 2;         // preference training
   int64_t held_out, fresh;                // pairs to evaluate on; samples to judge by
+  int64_t prompts, online_steps;          // to sample from in the online run
 };
 
 Sizes sizes_at(double scale) {
@@ -38,7 +39,9 @@ Sizes sizes_at(double scale) {
   return {.story_steps = scaled(550, 100),
           .pairs = scaled(1500, 150),
           .held_out = scaled(500, 50),
-          .fresh = scaled(1000, 100)};
+          .fresh = scaled(1000, 100),
+          .prompts = scaled(1000, 100),
+          .online_steps = scaled(60, 6)};
 }
 
 /// Where the stories of each purpose begin, so that none is used twice.
@@ -47,7 +50,8 @@ enum First : uint64_t {
   kHeldOut = 1'000'000,
   kPairs = 2'000'000,
   kEvalPairs = 3'000'000,
-  kFresh = 4'000'000
+  kFresh = 4'000'000,
+  kPrompts = 5'000'000
 };
 
 std::vector<std::string> texts(const Random& random, uint64_t first, int64_t count) {
@@ -97,7 +101,7 @@ Json preference(const fs::path& out, const Sizes& sizes, uint64_t seed) {
            {{"train", (out / "data/pairs.jsonl").string()},
             {"eval", (out / "data/pairs_held_out.jsonl").string()},
             {"max_length", 192}}},
-          {"loss", {{"type", "dpo"}, {"beta", 0.1}}},
+          {"loss", {{"type", "dpo"}, {"beta", 0.3}}},
           {"train",
            {{"num_train_epochs", sizes.pair_epochs},
             {"batch_size", 32},
@@ -107,6 +111,42 @@ Json preference(const fs::path& out, const Sizes& sizes, uint64_t seed) {
             {"eval_on_start", true},
             {"seed", seed}}},
           {"output_dir", (out / "dpo").string()}};
+}
+
+Json reward_model(const fs::path& out, uint64_t seed) {
+  return {{"task", "reward"},
+          {"model", {{"path", (out / "sft").string()}}},
+          {"data",
+           {{"train", (out / "data/pairs.jsonl").string()},
+            {"eval", (out / "data/pairs_held_out.jsonl").string()},
+            {"max_length", 192}}},
+          {"loss", {{"type", "bradley_terry"}}},
+          {"train",
+           {{"num_train_epochs", 2},
+            {"batch_size", 32},
+            {"learning_rate", 3e-4},
+            {"warmup_steps", 0.1},
+            {"logging_steps", 2},
+            {"seed", seed}}},
+          {"output_dir", (out / "reward").string()}};
+}
+
+Json online(const fs::path& out, const Sizes& sizes, uint64_t seed) {
+  return {
+      {"task", "rl"},
+      {"model", {{"path", (out / "sft").string()}}},
+      {"data", {{"train", (out / "data/prompts.jsonl").string()}}},
+      {"algorithm", {{"type", "rloo"}, {"beta", 0.05}}},
+      {"reward", {{"type", "model"}, {"path", (out / "reward").string()}}},
+      {"rollout", {{"num_generations", 4}, {"max_completion_length", 96}, {"log_completions", 0}}},
+      {"train",
+       {{"max_steps", sizes.online_steps},
+        {"batch_size", 16},
+        {"learning_rate", 1e-4},
+        {"lr_scheduler_type", "constant"},
+        {"logging_steps", 2},
+        {"seed", seed}}},
+      {"output_dir", (out / "rloo").string()}};
 }
 
 /// Two continuations of each prompt, the better one of which is chosen as Bradley and Terry say.
@@ -160,17 +200,17 @@ std::string shown(const std::string& continuation) {
 }
 
 struct Results {
-  double loss, accuracy;
-  Judged before, after;
-  Estimate kl;
+  double loss = 0, accuracy = 0, reward_accuracy = 0;
+  Judged before, after, online;
+  Estimate kl, online_kl;
   std::vector<std::string> starts;
 
   Estimate score_before() const { return estimate(before.scores); }
   Estimate score_after() const { return estimate(after.scores); }
-  /// The rise of the score in its own standard errors.
-  double gain_in_errors() const {
-    return (score_after().mean - score_before().mean) /
-           std::hypot(score_before().error, score_after().error);
+  Estimate score_online() const { return estimate(online.scores); }
+  /// The rise to a score, in standard errors.
+  double gain_in_errors(const Estimate& score) const {
+    return (score.mean - score_before().mean) / std::hypot(score_before().error, score.error);
   }
   std::vector<std::vector<std::string>> table() const {
     return {
@@ -180,12 +220,18 @@ struct Results {
         {"hidden score before", with_error(score_before()),
          std::to_string(before.scores.size()) + " fresh samples"},
         {"hidden score after", with_error(score_after()),
-         "up by " + number(gain_in_errors(), 1) + " standard errors"},
+         "DPO: up by " + number(gain_in_errors(score_after()), 1) + " standard errors"},
         {"preference accuracy", number(100 * accuracy, 1) + " %", "held-out pairs"},
         {"KL to the reference", with_error(kl) + " nats", "mean of summed log-ratios over samples"},
+        {"reward model accuracy", number(100 * reward_accuracy, 1) + " %", "held-out pairs"},
+        {"score after RLOO", with_error(score_online()),
+         "up by " + number(gain_in_errors(score_online()), 1) + " standard errors"},
+        {"KL after RLOO", with_error(online_kl) + " nats",
+         "it saw the reward model's scores of its own samples"},
         {"stories before, after",
          number(100 * before.stories, 1) + " %, " + number(100 * after.stories, 1) + " %",
-         "samples that are texts of the language"}};
+         "samples that are texts of the language; " + number(100 * online.stories, 1) +
+             " % after RLOO"}};
   }
 };
 
@@ -198,54 +244,69 @@ Json report(const Results& r, const fs::path& out) {
                         {{{"text", shown(r.before.written.completions[i])},
                           {"note", "score " + number(r.before.scores[i], 1)}},
                          {{"text", shown(r.after.written.completions[i])},
-                          {"note", "score " + number(r.after.scores[i], 1)}}}}});
-  std::vector<double> steps, losses;
-  for (const auto& row : read_metrics(out / "sft/metrics.jsonl"))
-    if (const auto it = row.values.find("loss"); it != row.values.end()) {
-      steps.push_back(static_cast<double>(row.step));
-      losses.push_back(it->second);
-    }
-  return {{"title", "Controlled sentiment in miniature"},
-          {"lead",
-           "A model of about a million parameters learnt a small language of stories, then learnt "
-           "from noisy "
-           "preferences what its readers like. Everything here was made by this run: the language, "
-           "whose "
-           "entropy is known exactly, the tokenizer, the model, the preferences, and the hidden "
-           "score they "
-           "were drawn from."},
-          {"tiles",
-           {{{"label", "Hidden score"},
-             {"value", "+" + number(r.score_after().mean - r.score_before().mean)},
-             {"note", with_error(r.score_before()) + " → " + with_error(r.score_after())}},
-            {{"label", "Preference accuracy"},
-             {"value", number(100 * r.accuracy, 1) + " %"},
-             {"note", "on held-out pairs"}},
-            {{"label", "KL to the reference"},
-             {"value", number(r.kl.mean, 1) + " nats"},
-             {"note", "± " + number(r.kl.error)}},
-            {{"label", "Above the entropy"},
-             {"value", number(100 * (r.loss / entropy() - 1), 1) + " %"},
-             {"note", number(r.loss) + " of at least " + number(entropy()) + " nats a story"}}}},
-          {"sections",
-           {{{"type", "table"},
-             {"title", "What happened"},
-             {"columns", {"", "figure", "remark"}},
-             {"rows", rows}},
-            {{"type", "histogram"},
-             {"title", "Hidden score of fresh samples"},
-             {"x_label", "score"},
-             {"samples",
-              {{{"name", "before"}, {"values", r.before.scores}},
-               {{"name", "after"}, {"values", r.after.scores}}}}},
-            {{"type", "lines"},
-             {"title", "Pre-training loss, nats a token"},
-             {"x_label", "step"},
-             {"series", {{{"name", "loss"}, {"x", steps}, {"y", losses}}}}},
-            {{"type", "samples"},
-             {"title", "The same prompts, before and after"},
-             {"columns", {"before", "after"}},
-             {"rows", samples}}}}};
+                          {"note", "score " + number(r.after.scores[i], 1)}},
+                         {{"text", shown(r.online.written.completions[i])},
+                          {"note", "score " + number(r.online.scores[i], 1)}}}}});
+  const auto curve = [&](const char* stage, const char* metric) {
+    std::vector<double> steps, values;
+    for (const auto& row : read_metrics(out / stage / "metrics.jsonl"))
+      if (const auto it = row.values.find(metric); it != row.values.end()) {
+        steps.push_back(static_cast<double>(row.step));
+        values.push_back(it->second);
+      }
+    return Json{{"name", metric}, {"x", steps}, {"y", values}};
+  };
+  return {
+      {"title", "Controlled sentiment in miniature"},
+      {"lead",
+       "A model of about a million parameters learnt a small language of stories, then learnt "
+       "from noisy "
+       "preferences what its readers like: by DPO on pairs, and by RLOO on the scores of a reward "
+       "model. Everything here was made by this run: the language, "
+       "whose "
+       "entropy is known exactly, the tokenizer, the model, the preferences, and the hidden "
+       "score they "
+       "were drawn from."},
+      {"tiles",
+       {{{"label", "Hidden score"},
+         {"value", "+" + number(r.score_after().mean - r.score_before().mean)},
+         {"note", with_error(r.score_before()) + " → " + with_error(r.score_after())}},
+        {{"label", "Preference accuracy"},
+         {"value", number(100 * r.accuracy, 1) + " %"},
+         {"note", "on held-out pairs"}},
+        {{"label", "KL to the reference"},
+         {"value", number(r.kl.mean, 1) + " nats"},
+         {"note", "± " + number(r.kl.error)}},
+        {{"label", "Hidden score, RLOO"},
+         {"value", "+" + number(r.score_online().mean - r.score_before().mean)},
+         {"note", number(r.online_kl.mean, 1) + " nats from the reference"}},
+        {{"label", "Above the entropy"},
+         {"value", number(100 * (r.loss / entropy() - 1), 1) + " %"},
+         {"note", number(r.loss) + " of at least " + number(entropy()) + " nats a story"}}}},
+      {"sections",
+       {{{"type", "table"},
+         {"title", "What happened"},
+         {"columns", {"", "figure", "remark"}},
+         {"rows", rows}},
+        {{"type", "histogram"},
+         {"title", "Hidden score of fresh samples"},
+         {"x_label", "score"},
+         {"samples",
+          {{{"name", "before"}, {"values", r.before.scores}},
+           {{"name", "after DPO"}, {"values", r.after.scores}},
+           {{"name", "after RLOO"}, {"values", r.online.scores}}}}},
+        {{"type", "lines"},
+         {"title", "Pre-training loss, nats a token"},
+         {"x_label", "step"},
+         {"series", {curve("sft", "loss")}}},
+        {{"type", "lines"},
+         {"title", "RLOO: the reward model's score of its samples"},
+         {"x_label", "step"},
+         {"series", {curve("rloo", "reward")}}},
+        {{"type", "samples"},
+         {"title", "The same prompts, before and after"},
+         {"columns", {"before", "after DPO", "after RLOO"}},
+         {"rows", samples}}}}};
 }
 
 Results run(const fs::path& out, double scale, uint64_t seed) {
@@ -299,6 +360,18 @@ Results run(const fs::path& out, double scale, uint64_t seed) {
   for (const auto& row : read_metrics(out / "dpo/metrics.jsonl"))
     if (const auto it = row.values.find("eval_rewards/accuracies"); it != row.values.end())
       r.accuracy = it->second;
+
+  train_with(out / "configs/reward.json", reward_model(out, seed));
+  for (const auto& row : read_metrics(out / "reward/metrics.jsonl"))
+    if (const auto it = row.values.find("eval_accuracy"); it != row.values.end())
+      r.reward_accuracy = it->second;
+  std::vector<Json> rows;
+  for (const auto& prompt : prompts(random, kPrompts, sizes.prompts))
+    rows.push_back(prompt_row(prompt));
+  write_rows(out / "data/prompts.jsonl", rows);
+  train_with(out / "configs/rloo.json", online(out, sizes, seed));
+  r.online = judge(*CausalLM::load(out / "rloo"), *tokenizer, r.starts, seed + 5);
+  r.online_kl = estimate(log_ratios(r.online.written, reference));
   return r;
 }
 
