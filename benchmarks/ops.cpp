@@ -16,6 +16,7 @@
 #include "luce/base/progress.h"
 #include "luce/loss/dpo.h"
 #include "luce/loss/registry.h"
+#include "luce/model/engine.h"
 #include "luce/ops/device.h"
 #include "luce/train/offline_task.h"
 #include "luce/train/optimizer.h"
@@ -130,12 +131,39 @@ ModelConfig llama15m() {
       "config.json");
 }
 
+std::vector<int64_t> random_ids(int64_t n) {
+  const Tensor t = at::randint(3, 32000, {n}, at::kLong);
+  return {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + n};
+}
+
+/// Tokens a second that are sampled behind prompts of 32 tokens, 64 to each: of the whole call, and
+/// of all steps but the first, which reads the prompts.
+Json decode_row() {
+  Json out = Json::array();
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const Engine engine(CausalLM::init(llama15m(), 1, {.dtype = type}));
+    for (const int64_t rows : {16, 64, 128, 256}) {
+      std::vector<SampleRequest> requests;
+      for (int64_t i = 0; i < rows; ++i)
+        requests.push_back({random_ids(32), 1, static_cast<uint64_t>(i)});
+      EngineUse use;
+      const auto s = timed({[&] { engine(requests, {.max_new_tokens = 64}, &use); },
+                            [&] { engine(requests, {.max_new_tokens = 1}); }});
+      const auto tokens = static_cast<double>(use.new_tokens);
+      out.push_back(
+          {{"dtype", type == at::kFloat ? "f32" : "bf16"},
+           {"rows", rows},
+           {"tokens_per_s", rounded(tokens / s[0])},
+           {"later_tokens_per_s", rounded((tokens - static_cast<double>(rows)) / (s[0] - s[1]))},
+           {"cache_mib", rounded(static_cast<double>(use.cache_bytes) / (1 << 20))}});
+    }
+  }
+  return out;
+}
+
 /// `prompts` rows of one prompt and `each` answers of random tokens.
 std::vector<Example> random_rows(int64_t prompts, int64_t prompt, int64_t each, int64_t answer) {
-  const auto ids = [](int64_t n) {
-    const Tensor t = at::randint(3, 32000, {n}, at::kLong);
-    return std::vector<int64_t>(t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + n);
-  };
+  const auto ids = random_ids;
   std::vector<Example> out(static_cast<size_t>(prompts));
   for (size_t i = 0; i < out.size(); ++i) {
     out[i].row = static_cast<int64_t>(i) + 1;
@@ -340,6 +368,7 @@ int run(int argc, char** argv) {
       {"gemm-bf16", [] { return gemm_row(at::kBFloat16); }},
       {"head-f32", [] { return head_row(at::kFloat); }},
       {"head-bf16", [] { return head_row(at::kBFloat16); }},
+      {"decode", decode_row},
       {"sharing", sharing_row},
       {"modes", modes_row},
       {"losses", losses_row},
