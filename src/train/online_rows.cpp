@@ -185,6 +185,7 @@ void OnlineRowsTask<Base>::load(const TaskState& state) {
 
 template <class Base>
 Metrics OnlineRowsTask<Base>::evaluate() {
+  source_.rollouts->wait();
   return source_.eval->all().metrics;
 }
 

@@ -452,7 +452,10 @@ void RlTask::load(const TaskState& state) {
   }
 }
 
-Metrics RlTask::evaluate() { return eval_->all().metrics; }
+Metrics RlTask::evaluate() {
+  rollouts_->wait();
+  return eval_->all().metrics;
+}
 
 Json RlTask::finish() { return rollout_sections(collected_, rollouts_->source().prompts()); }
 

@@ -5,6 +5,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
@@ -347,6 +349,31 @@ TEST(RunningAhead, SamplesFromTheWeightsThatTrainingOnTheRolloutBeforeBeganWith)
   }
   EXPECT_EQ(ids(stream.next(1, *policy)), ids(collect(before, 1)));
   EXPECT_EQ(ids(stream.next(2, *policy)), ids(collect(policy, 2)));
+}
+
+TEST(RunningAhead, NeverAsksARewardTwiceAtOnce) {
+  // A reward that takes its time and sees whether somebody else is with it.
+  std::atomic<int> inside{0}, most{0};
+  const auto slow = test::one_reward([&](const RewardInput&) {
+    const int now = ++inside;
+    most = std::max(most.load(), now);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    --inside;
+    return 1.0;
+  });
+  const auto policy = test::small_model(at::kDouble);
+  const auto snapshot = policy->clone();
+  const auto source = [&](const std::shared_ptr<const CausalLM>& model) {
+    return RolloutSource(test::id_prompts(3),
+                         std::make_shared<EngineSampler>(model, SampleOptions{.max_new_tokens = 2}),
+                         nullptr, slow, nullptr, {.prompts = 3, .generations = 2});
+  };
+  RlTask task(Policy(policy), std::nullopt, std::nullopt, std::make_unique<PlainAlgorithm>(),
+              std::make_unique<RolloutStream>(source(snapshot), snapshot),
+              std::make_unique<RolloutSource>(source(policy)), {});
+  task.next(0);  // the next rollout is on its way
+  EXPECT_EQ(task.evaluate().mean("reward"), 1);
+  EXPECT_EQ(most, 1);
 }
 
 TEST(Importance, WeighsTokensOrCompletionsAndClampsOrMasks) {

@@ -60,7 +60,11 @@ class RolloutStream {
 
   RolloutSource& source() { return source_; }
   bool is_ahead() const { return ahead_; }
-  /// Waits for what is being sampled.
+  /// Waits for what is being sampled: samplers and rewards are asked by one thread at a time.
+  void wait() const {
+    if (pending_.valid()) pending_.wait();
+  }
+  /// Waits too.
   Json save();
   void load(const Json& state);
 
