@@ -100,30 +100,6 @@ void check_tree(const Tensor& q, const Tensor& k, const Tensor& v, const Segment
   check_options("tree_attention", o);
 }
 
-void check_cache(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                 const AttentionOptions& o) {
-  expect_dim(q, 3, "cached_attention", "q");
-  expect_dim(k, 4, "cached_attention", "k");
-  expect_dim(v, 4, "cached_attention", "v");
-  expect_dim(lengths, 1, "cached_attention", "lengths");
-  const bool fits = k.sizes() == v.sizes() && q.size(0) == k.size(0) && q.size(2) == k.size(3) &&
-                    k.size(1) > 0 && q.size(1) % k.size(1) == 0 && one_dtype(q, k, v) &&
-                    lengths.size(0) == q.size(0) && lengths.scalar_type() == at::kLong;
-  if (!fits)
-    throw ArgumentError(
-        cat("[cached_attention] q [B, H, d], k, v [B, K, T, d] and lengths [B] i64 must agree in "
-            "B, d and dtype, with H a multiple of K; got ",
-            shown(q), ", ", shown(k), ", ", shown(v), ", ", shown(lengths)));
-  // Lengths on a GPU are not looked at: the program would have to wait for them.
-  if (lengths.is_cpu() && lengths.numel() > 0) {
-    const auto least = lengths.min().item<int64_t>(), most = lengths.max().item<int64_t>();
-    if (least < 1 || most > k.size(2))
-      throw ArgumentError(cat("[cached_attention] lengths must be from 1 to the ", k.size(2),
-                              " places of the cache; got ", least < 1 ? least : most));
-  }
-  check_options("cached_attention", o);
-}
-
 }  // namespace
 
 std::vector<std::vector<size_t>> attention_trees(const Segments& segments) {
@@ -170,21 +146,10 @@ Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v, const S
   return TreeAttention::apply(q, k, v, segments, options, has_kernel(q, segments));
 }
 
-Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                        const AttentionOptions& options) {
-  return composed::cached_attention(q, k, v, lengths, options);
-}
-
 Tensor composed::tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                 const Segments& segments, const AttentionOptions& options) {
   check_tree(q, k, v, segments, options);
   return TreeAttention::apply(q, k, v, segments, options, false);
-}
-
-Tensor composed::cached_attention(const Tensor& q, const Tensor& k, const Tensor& v,
-                                  const Tensor& lengths, const AttentionOptions& options) {
-  check_cache(q, k, v, lengths, options);
-  return attention_to_cache(q, k, v, lengths, options);
 }
 
 }  // namespace luce

@@ -30,8 +30,6 @@ AttentionResult attention_forward(const Tensor& q, const Tensor& k, const Tensor
 AttentionGradients attention_backward(const Tensor& d_out, const AttentionSaved& saved,
                                       const std::vector<TreeSegment>& segments,
                                       const AttentionOptions& options);
-Tensor attention_to_cache(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                          const AttentionOptions& options);
 }  // namespace composed
 
 /// f32 and bf16 on a CPU.

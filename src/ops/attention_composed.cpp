@@ -119,16 +119,4 @@ AttentionGradients attention_backward(const Tensor& d_out_in, const AttentionSav
   return {dq.to(dtype), dk.to(dtype), dv.to(dtype)};
 }
 
-Tensor attention_to_cache(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                          const AttentionOptions& o) {
-  const int64_t b = k.size(0), kv = k.size(1), t = k.size(2), d = k.size(3);
-  const auto type = statistics_type(q.scalar_type());
-  Tensor p = unmasked(q.to(type).reshape({b, kv, -1, d}), k.to(type), o);  // [B, K, H/K, T]
-  const Tensor key = at::arange(t, lengths.options()), end = lengths.unsqueeze(1);
-  Tensor hidden = key.ge(end);
-  if (o.window > 0) hidden = hidden.logical_or_(key.lt(end - o.window));
-  p.masked_fill_(hidden.view({b, 1, 1, t}), -kInfinity);
-  return at::matmul(at::softmax(p, -1), v.to(type)).reshape({b, -1, d}).to(q.scalar_type());
-}
-
 }  // namespace luce::composed

@@ -119,17 +119,5 @@ TEST_F(GpuAttention, TakesNoRowsAtAll) {
   }
 }
 
-TEST_F(GpuAttention, ReadsACacheAsTheCpuDoes) {
-  at::manual_seed(3);
-  const Tensor q = at::randn({5, 4, 8}, at::kDouble), k = at::randn({5, 2, 31, 8}, at::kDouble),
-               v = at::randn({5, 2, 31, 8}, at::kDouble);
-  const Tensor lengths = at::tensor({1, 31, 7, 30, 16}, at::kLong);
-  const auto gpu = [](const Tensor& t) { return to_gpu(t.to(at::kFloat)); };
-  for (const AttentionOptions& o : kOptions)
-    EXPECT_LE(distance(cached_attention(gpu(q), gpu(k), gpu(v), to_gpu(lengths), o),
-                       cached_attention(q, k, v, lengths, o)),
-              1e-5);
-}
-
 }  // namespace
 }  // namespace luce

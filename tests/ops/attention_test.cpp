@@ -335,54 +335,5 @@ TEST(TreeAttentionTest, SaysWhatDoesNotFit) {
             "[tree_attention] window and softcap must be at least 0; got window 0, softcap -0.5");
 }
 
-TEST(CachedAttention, EqualsTheLastRowOfTreeAttentionInF64) {
-  at::manual_seed(14);
-  for (const AttentionOptions& o :
-       {AttentionOptions{0.4}, AttentionOptions{.scale = 0.4, .window = 3, .softcap = 2}}) {
-    const Inputs in(7, 4, 2, 6);
-    const Tensor want = tree_attention(in.q, in.k, in.v, {{0, 7, 0, 0}}, o)[6];
-    // A cache with room to spare, whose unused places hold rubbish.
-    Tensor kc = at::full({1, 2, 10, 6}, 99.0, at::kDouble), vc = kc.clone();
-    kc[0].narrow(1, 0, 7).copy_(in.k.transpose(0, 1));
-    vc[0].narrow(1, 0, 7).copy_(in.v.transpose(0, 1));
-    const Tensor got =
-        cached_attention(in.q.narrow(0, 6, 1), kc, vc, at::tensor({7}, at::kLong), o);
-    EXPECT_TRUE(close(got[0], want, 1e-13));
-  }
-}
-
-TEST(CachedAttention, KeepsWhatIsNotANumberInItsSequence) {
-  at::manual_seed(15);
-  const Threads guard(1);
-  const Tensor q = at::randn({3, 2, 6}), lengths = at::tensor({70, 5, 70}, at::kLong);
-  const Tensor k = at::randn({3, 2, 70, 6}), v = at::randn({3, 2, 70, 6});
-  const Tensor want = cached_attention(q, k, v, lengths, {0.4});
-  for (const Tensor& t : {k, v}) {
-    t[0].fill_(std::numeric_limits<double>::quiet_NaN());
-    t[2].fill_(std::numeric_limits<double>::infinity());
-  }
-  const Tensor got = cached_attention(q, k, v, lengths, {0.4});
-  EXPECT_TRUE(at::equal(got[1], want[1]));
-  EXPECT_TRUE(got[0].isnan().all().item<bool>());
-}
-
-TEST(CachedAttention, SaysWhatDoesNotFit) {
-  const Tensor q = at::zeros({2, 3, 4}), k = at::zeros({2, 3, 5, 4});
-  const auto message = [&](const Tensor& keys, const Tensor& lengths, const AttentionOptions& o) {
-    return test::message_of<ArgumentError>([&] { cached_attention(q, keys, keys, lengths, o); });
-  };
-  const auto ints = [](int64_t a, int64_t b) { return at::tensor({a, b}, at::kLong); };
-  EXPECT_EQ(message(k.narrow(0, 0, 1), ints(1, 1), {}),
-            "[cached_attention] q [B, H, d], k, v [B, K, T, d] and lengths [B] i64 must agree in "
-            "B, d and dtype, with H a multiple of K; got f32 [2, 3, 4], f32 [1, 3, 5, 4], f32 [1, "
-            "3, 5, 4], i64 [2]");
-  EXPECT_EQ(message(k, ints(0, 5), {}),
-            "[cached_attention] lengths must be from 1 to the 5 places of the cache; got 0");
-  EXPECT_EQ(message(k, ints(1, 6), {}),
-            "[cached_attention] lengths must be from 1 to the 5 places of the cache; got 6");
-  EXPECT_EQ(message(k, ints(1, 5), {.window = -2}),
-            "[cached_attention] window and softcap must be at least 0; got window -2, softcap 0");
-}
-
 }  // namespace
 }  // namespace luce

@@ -30,25 +30,16 @@ struct AttentionOptions {
 /// Softmax and accumulation are f32 (f64 for f64 inputs). Returns [N, H, d]; rows outside every
 /// segment are 0. Differentiable in q, k and v; scores are computed again in the backward pass, and
 /// on a CPU in f32 and bf16 they exist for one tile at a time. There a row's result has the same
-/// bits whatever stands beside it, and the same as cached_attention's. No result depends on the
+/// bits whatever stands beside it, and the same as paged_attention's. No result depends on the
 /// number of threads. Throws ArgumentError on shapes, dtypes or options that do not fit.
 Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                       const std::vector<TreeSegment>& segments, const AttentionOptions& options);
 
-/// Attention of one new token per sequence to its cached keys and values, without a gradient.
-/// q [B, H, d]; k and v [B, K, T, d], of which sequence b uses the first lengths[b] ([B] i64, from
-/// 1 to T) places; the new token is the last of them. Returns [B, H, d]. Throws ArgumentError on
-/// shapes, dtypes, options or lengths that do not fit.
-Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                        const AttentionOptions& options);
-
-/// The definitions in tensor operations, with all scores of a segment at once: what runs for other
+/// The definition in tensor operations, with all scores of a segment at once: what runs for other
 /// dtypes and devices.
 namespace composed {
 Tensor tree_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                       const std::vector<TreeSegment>& segments, const AttentionOptions& options);
-Tensor cached_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lengths,
-                        const AttentionOptions& options);
 }  // namespace composed
 
 }  // namespace luce
