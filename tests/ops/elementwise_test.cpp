@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <functional>
+#include <vector>
 
 #include "support/support.h"
 
@@ -53,6 +55,57 @@ TEST(Rotate, HasTheInverseRotationAsItsGradient) {
 TEST(Swiglu, IsTheSigmoidWeightedProduct) {
   const Tensor g = at::tensor({0.5, -2.0}, at::kDouble), u = at::tensor({3.0, 4.0}, at::kDouble);
   EXPECT_TRUE(close(swiglu(g, u), g / (1 + (-g).exp()) * u, 1e-15));
+}
+
+/// Values and gradients of an op of rows, in the dtype of its inputs.
+using RowOp = std::function<Tensor(const std::vector<Tensor>&)>;
+std::vector<Tensor> with_gradients(const RowOp& op, const std::vector<Tensor>& inputs,
+                                   at::ScalarType type) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& t : inputs) leaves.push_back(t.to(type).detach().requires_grad_(true));
+  const Tensor y = op(leaves);
+  std::vector<Tensor> out{y.detach()};
+  at::manual_seed(9);
+  const Tensor seed = at::randn(y.sizes(), at::kDouble).to(at::kBFloat16).to(type);
+  for (const Tensor& g : torch::autograd::grad({y}, leaves, {seed})) out.push_back(g);
+  return out;
+}
+
+/// More rows than are taken at once, and not a multiple of them; bf16 rounds once behind the op.
+TEST(Elementwise, RunsPartsOfLongInputsAsTheDefinitionDoes) {
+  at::manual_seed(8);
+  const int64_t n = 301, d = 72;
+  const auto rows = [&] {
+    return at::randn({n, d}, at::kDouble).to(at::kBFloat16).to(at::kDouble);
+  };
+  const Tensor w = at::randn({d}, at::kDouble).to(at::kBFloat16).to(at::kDouble);
+  const auto angles = [&](at::ScalarType type) {
+    return rotary_table(at::arange(n), {1.0, 0.3, 0.1, 0.05, 0.01, 0.001},
+                        type == at::kDouble ? at::kDouble : at::kFloat);
+  };
+  const std::vector<std::pair<RowOp, std::vector<Tensor>>> ops{
+      {[](const auto& in) { return rms_norm(in[0], in[1], 1e-5); }, {rows(), w}},
+      {[](const auto& in) {
+         const Normed both = add_rms_norm(in[0], in[1], in[2], 1e-5);
+         return at::cat({both.sum, both.y});
+       },
+       {rows(), rows(), w}},
+      {[&](const auto& in) {
+         return rotate(in[0].view({n, 6, 12}), angles(in[0].scalar_type())).flatten(1);
+       },
+       {rows()}},
+      {[](const auto& in) { return swiglu(in[0], in[1]); }, {rows(), rows()}}};
+  for (size_t i = 0; i < ops.size(); ++i) {
+    const auto want = with_gradients(ops[i].first, ops[i].second, at::kDouble);
+    for (const auto& [type, most] : {std::pair{at::kFloat, 1e-6}, {at::kBFloat16, 4e-3}}) {
+      const auto got = with_gradients(ops[i].first, ops[i].second, type);
+      for (size_t j = 0; j < want.size(); ++j) {
+        EXPECT_EQ(got[j].scalar_type(), type);
+        EXPECT_LT(test::relative_distance(got[j].to(at::kDouble), want[j]), most)
+            << "op " << i << ", result " << j << ", " << type;
+      }
+    }
+  }
 }
 
 }  // namespace
