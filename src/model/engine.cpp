@@ -54,6 +54,7 @@ class Run {
       context_ = std::min(context_, model->config().max_position_embeddings);
     }
     check_requests(requests_, models_[0]->config(), context_);
+    ledger_.expect(most_pages());
   }
 
   std::vector<std::vector<Sample>> operator()() {
@@ -97,6 +98,19 @@ class Run {
         slots_.push_back(
             {r.request, static_cast<size_t>(r.begun++), limit(request), request.prompt, {}});
     }
+  }
+
+  /// Pages that are in use at once, if every sequence runs to its limit.
+  int64_t most_pages() const {
+    int64_t samples = 0, longest = 0;
+    for (const auto& request : requests_) {
+      const auto length = static_cast<int64_t>(request.prompt.size());
+      samples += request.num_samples;
+      longest = std::max(longest, length + limit(request));
+    }
+    // One more a sequence: a prompt's pages are there until all its samples have begun.
+    const int64_t each = (longest + kPagePositions - 1) / kPagePositions + 1;
+    return std::min(samples, o_.max_batch) * each;
   }
 
   int64_t limit(const SampleRequest& request) const {

@@ -5,6 +5,12 @@
 #include <algorithm>
 
 namespace luce {
+namespace {
+
+/// The most that is taken before it is needed.
+constexpr int64_t kExpectedBytes = int64_t{1} << 30;
+
+}  // namespace
 
 PageCache::PageCache(const CausalLM& model)
     : options_(at::TensorOptions().dtype(model.options().dtype).device(model.options().device)) {
@@ -38,15 +44,20 @@ int64_t PageCache::page_bytes() const {
   return 2 * c10::multiply_integers(key_shape_) * static_cast<int64_t>(options_.dtype().itemsize());
 }
 
+void PageLedger::expect(int64_t pages) {
+  reserve(std::min(pages, std::max<int64_t>(16, kExpectedBytes / page_bytes())));
+}
+
+void PageLedger::reserve(int64_t pages) {
+  room_ = pages;
+  for (auto& cache : caches_) cache.reserve(pages);
+}
+
 int64_t PageLedger::take() {
   int64_t page = 0;
   if (free_.empty()) {
     page = static_cast<int64_t>(uses_.size());
-    if (page == room_) {
-      // Untouched memory of a CPU is not there yet, so that the growth costs no more than its copy.
-      room_ = std::max<int64_t>(16, room_ + room_ / 2);
-      for (auto& cache : caches_) cache.reserve(room_);
-    }
+    if (page == room_) reserve(std::max<int64_t>(16, room_ + room_ / 2));
     uses_.push_back(0);
   } else {
     page = free_.back();
@@ -68,10 +79,12 @@ int64_t PageLedger::copy_of(int64_t page) {
   return copy;
 }
 
-int64_t PageLedger::peak_bytes() const {
+int64_t PageLedger::page_bytes() const {
   int64_t bytes = 0;
-  for (const auto& cache : caches_) bytes += peak_ * cache.page_bytes();
+  for (const auto& cache : caches_) bytes += cache.page_bytes();
   return bytes;
 }
+
+int64_t PageLedger::peak_bytes() const { return peak_ * page_bytes(); }
 
 }  // namespace luce

@@ -33,6 +33,10 @@ class PageLedger {
  public:
   explicit PageLedger(std::vector<PageCache>& caches) : caches_(caches) {}
 
+  /// Makes room for so many pages, within reason: to grow later takes a copy of what is there.
+  /// Memory of a CPU that nothing was written to is not there yet, and costs nothing.
+  void expect(int64_t pages);
+
   /// A page of one's own.
   int64_t take();
   void share(int64_t page) { ++uses_[static_cast<size_t>(page)]; }
@@ -45,6 +49,9 @@ class PageLedger {
   int64_t peak_bytes() const;
 
  private:
+  void reserve(int64_t pages);
+  int64_t page_bytes() const;
+
   std::vector<PageCache>& caches_;
   std::vector<int64_t> uses_;  // of every page there is
   std::vector<int64_t> free_;  // the last freed is taken first
