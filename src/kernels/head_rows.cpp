@@ -22,6 +22,36 @@ LUCE_HD void store(const RowSums<Vec>& x, const SumArrays& s, int64_t t) {
   x.total.store(s.total + t);
 }
 
+/// Maps x to z in place; the largest z and, where asked for, the first entry that has it.
+struct Largest {
+  Vec max;
+  Ints where;
+};
+LUCE_HD Largest map_tile(float* z, int64_t n, int64_t ld, int64_t t, int64_t first,
+                         const LogitMap<float>& map, bool finds) {
+  const bool maps = map.scale != 1 || map.cap != 0;
+  Largest out{-__builtin_inff(), Ints{} + static_cast<int32_t>(first)};
+  for (int64_t v = 0; v < n; ++v) {
+    float* at = z + v * ld + t;
+    Vec x = Vec::load(at);
+    if (maps) {
+      x = map.value(x);
+      x.store(at);
+    }
+    if (finds) out.where = x.v > out.max.v ? Ints{} + static_cast<int32_t>(first + v) : out.where;
+    out.max = max_of(x, out.max);
+  }
+  return out;
+}
+
+/// Takes a tile's largest where it is above what came `before`.
+LUCE_HD void keep_largest(const Largest& tile, Vec before, int32_t* best) {
+  Ints kept;
+  __builtin_memcpy(&kept, best, kBytes);
+  kept = tile.max.v > before.v ? tile.where : kept;
+  __builtin_memcpy(best, &kept, kBytes);
+}
+
 LUCE_HD DivergenceTerm<Vec> divergence(DivergenceKind kind, Vec log_p, Vec log_q, float beta) {
   if (kind == DivergenceKind::forward_kl) return kl_forward(log_p, log_q);
   if (kind == DivergenceKind::reverse_kl) return kl_reverse(log_p, log_q);
@@ -32,21 +62,10 @@ LUCE_HD DivergenceTerm<Vec> divergence(DivergenceKind kind, Vec log_p, Vec log_q
 
 void head_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
                const LogitMap<float>& map, SumArrays sums, int32_t* best) {
-  const bool maps = map.scale != 1 || map.cap != 0;
   for_targets(width, [&](int64_t t) {
-    Vec max = -__builtin_inff();
-    Ints where = Ints{} + static_cast<int32_t>(first);
-    for (int64_t v = 0; v < n; ++v) {
-      float* at = z + v * ld + t;
-      Vec x = Vec::load(at);
-      if (maps) {
-        x = map.value(x);
-        x.store(at);
-      }
-      if (best != nullptr) where = x.v > max.v ? Ints{} + static_cast<int32_t>(first + v) : where;
-      max = max_of(x, max);
-    }
-    RowSums<Vec> tile{max_of(max, lowest_of(max)), Vec(0.0F), Vec(0.0F), Vec(0.0F), Vec(0.0F)};
+    const Largest top = map_tile(z, n, ld, t, first, map, best != nullptr);
+    RowSums<Vec> tile{max_of(top.max, lowest_of(top.max)), Vec(0.0F), Vec(0.0F), Vec(0.0F),
+                      Vec(0.0F)};
     for (int64_t v = 0; v < n; ++v) {
       const Vec x = Vec::load(z + v * ld + t);
       // 0 · −∞ must be 0 below, and a NaN must stay one.
@@ -57,13 +76,24 @@ void head_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
       tile.total = tile.total + x;
     }
     const RowSums<Vec> before = load(sums, t);
-    if (best != nullptr) {
-      Ints kept;
-      __builtin_memcpy(&kept, best + t, kBytes);
-      kept = max.v > before.max.v ? where : kept;
-      __builtin_memcpy(best + t, &kept, kBytes);
-    }
+    if (best != nullptr) keep_largest(top, before.max, best + t);
     store(merged(before, tile), sums, t);
+  });
+}
+
+void head_log_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+                   const LogitMap<float>& map, float* max, float* exp, int32_t* best) {
+  const Vec zero(0.0F);
+  for_targets(width, [&](int64_t t) {
+    const Largest top = map_tile(z, n, ld, t, first, map, best != nullptr);
+    RowSums<Vec> tile{max_of(top.max, lowest_of(top.max)), zero, zero, zero, zero};
+    for (int64_t v = 0; v < n; ++v)
+      tile.exp = tile.exp + exp_of(Vec::load(z + v * ld + t) - tile.max);
+    const RowSums<Vec> before{Vec::load(max + t), Vec::load(exp + t), zero, zero, zero};
+    if (best != nullptr) keep_largest(top, before.max, best + t);
+    const RowSums<Vec> both = merged(before, tile);
+    both.max.store(max + t);
+    both.exp.store(exp + t);
   });
 }
 

@@ -8,8 +8,12 @@ namespace luce::kernels::LUCE_ISA {
 const Table& table() {
   static constexpr Table kTable{
       .name = LUCE_TEXT(LUCE_ISA),
+      .fused = kFused,
       .gemm = gemm,
+      .row_gemm = row_gemm,
+      .row_gemm_bf16 = row_gemm_bf16,
       .head_sums = head_sums,
+      .head_log_sums = head_log_sums,
       .head_gradient = head_gradient,
       .divergence_sums = divergence_sums,
       .divergence_gradient = divergence_gradient,

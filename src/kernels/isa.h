@@ -8,7 +8,13 @@ namespace luce::kernels::LUCE_ISA {
 
 void gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
           float* c, int64_t ldc, bool add);
+void row_gemm(int64_t n, int64_t k, const float* a, const float* b, int64_t ldb, float* c,
+              bool add);
+void row_gemm_bf16(int64_t n, int64_t k, const float* a, const uint16_t* b, int64_t ldb, float* c,
+                   bool add);
 
+void head_log_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+                   const LogitMap<float>& map, float* max, float* exp, int32_t* best);
 void head_sums(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
                const LogitMap<float>& map, SumArrays sums, int32_t* best);
 void head_gradient(float* z, int64_t n, int64_t width, int64_t ld, SlopeArrays slopes,
@@ -62,6 +68,19 @@ LUCE_HD void store_bf16(Vec x, uint16_t* p, int count) {
     __builtin_memcpy(p, &h, kBytes / 2);
   else
     for (int i = 0; i < count; ++i) p[i] = h[i];
+}
+
+/// `count` bf16 numbers, zeros behind them.
+LUCE_HD Vec load_bf16(const uint16_t* p, int count) {
+  Halves h{};
+  if (count == kLanes)
+    __builtin_memcpy(&h, p, kBytes / 2);
+  else
+    for (int i = 0; i < count; ++i) h[i] = p[i];
+  const Words w = __builtin_convertvector(h, Words) << 16;
+  Vec x;
+  __builtin_memcpy(&x.v, &w, kBytes);
+  return x;
 }
 
 /// Calls fn(offset, count) for every vector of n floats; count is below kLanes for the last alone.

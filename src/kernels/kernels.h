@@ -28,11 +28,17 @@ struct SlopeArrays {
 };
 
 struct Table {
-  const char* name;  // "avx512", "avx2", "portable"
+  const char* name;    // "avx512", "avx2", "portable"
+  bool fused = false;  // products are added without being rounded first
 
   /// C (+)= A·B, as tile_gemm says: where LibTorch has no micro-kernel for the processor.
   void (*gemm)(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                int64_t ldb, float* c, int64_t ldc, bool add);
+  /// c [n] (+)= a [k] · B [k, n], with the bits of gemm where `fused`; B in f32 or bf16.
+  void (*row_gemm)(int64_t n, int64_t k, const float* a, const float* b, int64_t ldb, float* c,
+                   bool add);
+  void (*row_gemm_bf16)(int64_t n, int64_t k, const float* a, const uint16_t* b, int64_t ldb,
+                        float* c, bool add);
 
   // --- Head: one tile [n, width] of a panel, rows `ld` apart; width a multiple of 16 -----------
 
@@ -40,6 +46,9 @@ struct Table {
   /// entry; where `best` is not null it takes the entry with the largest z (the first of equals).
   void (*head_sums)(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
                     const LogitMap<float>& map, SumArrays sums, int32_t* best);
+  /// The max and exp of head_sums alone, with the same bits.
+  void (*head_log_sums)(float* z, int64_t n, int64_t width, int64_t ld, int64_t first,
+                        const LogitMap<float>& map, float* max, float* exp, int32_t* best);
   /// z → the dense part of dL/dx, in place.
   void (*head_gradient)(float* z, int64_t n, int64_t width, int64_t ld, SlopeArrays slopes,
                         const LogitMap<float>& map);

@@ -23,6 +23,11 @@ inline constexpr int kBytes = 32;
 inline constexpr int kBytes = 16;
 #endif
 inline constexpr int kLanes = kBytes / 4;
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline constexpr bool kFused = true;
+#else
+inline constexpr bool kFused = false;
+#endif
 
 using Floats [[gnu::vector_size(kBytes)]] = float;
 using Ints [[gnu::vector_size(kBytes)]] = int32_t;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels/attention_rows.h"
 #include "ops/head_backend.h"
@@ -28,13 +29,15 @@ constexpr int64_t kGroup = 16;  // rows that are taken out of the tiles together
 class TileLogits {
  public:
   TileLogits(const TileHead& head, const kernels::LogitMap<float>& map, Tensor* kept, int64_t n,
-             const Tensor& like)
+             const Tensor& like, bool finds_best)
       : head_(head),
         map_(map),
         tiles_(chunk_buffer(kept, head.logits_size(n), like, at::kFloat)),
-        sums_((head.tiles() + kRun - 1) / kRun, head.panels() * kPanel),
-        max_(static_cast<size_t>(head.tiles() * sums_.targets)),
-        exp_(max_.size()) {}
+        targets_(head.panels() * kPanel),
+        max_(static_cast<size_t>(head.tiles() * targets_)),
+        exp_(max_.size()) {
+    if (finds_best) best_.resize(static_cast<size_t>(runs() * targets_));
+  }
 
   float* at(int64_t tile, int64_t panel) {
     return head_.logits_at(tiles_.data_ptr<float>(), tile, panel);
@@ -47,11 +50,17 @@ class TileLogits {
   /// x → z of a tile, which is added to the sums; what its run comes to so far is kept.
   void add(int64_t tile, int64_t panel) {
     const int64_t wide = head_.panel_width(panel), first = panel * kPanel, run = tile / kRun;
-    const auto sums = sums_.arrays(run, first);
-    kernels::table().head_sums(at(tile, panel), head_.entries(tile), wide, wide, head_.first(tile),
-                               map_, sums, sums_.best.data() + run * sums_.targets + first);
-    std::copy_n(sums.max, wide, max_.data() + tile * sums_.targets + first);
-    std::copy_n(sums.exp, wide, exp_.data() + tile * sums_.targets + first);
+    float *max = &max_[index(tile, first)], *exp = &exp_[index(tile, first)];
+    if (tile % kRun == 0) {
+      std::fill_n(max, wide, -std::numeric_limits<float>::infinity());
+      std::fill_n(exp, wide, 0.0F);
+    } else {
+      std::copy_n(max - targets_, wide, max);
+      std::copy_n(exp - targets_, wide, exp);
+    }
+    kernels::table().head_log_sums(at(tile, panel), head_.entries(tile), wide, wide,
+                                   head_.first(tile), map_, max, exp,
+                                   best_.empty() ? nullptr : &best_[index(run, first)]);
   }
 
   /// To be called for a row before the two below: the sums of all runs, as head merges them.
@@ -61,11 +70,10 @@ class TileLogits {
     float lse;
   };
   Row row(int64_t t) {
-    Row out{sums_.of(0, t), sums_.best[static_cast<size_t>(t)], 0};
-    for (int64_t run = 1; run * kRun < head_.tiles(); ++run) {
-      const auto more = sums_.of(run, t);
-      if (more.max > out.sums.max)
-        out.best = sums_.best[static_cast<size_t>(run * sums_.targets + t)];
+    Row out{sums(0, t), best_.empty() ? 0 : best_[index(0, t)], 0};
+    for (int64_t run = 1; run < runs(); ++run) {
+      const auto more = sums(run, t);
+      if (!best_.empty() && more.max > out.sums.max) out.best = best_[index(run, t)];
       out.sums = merged(out.sums, more);
     }
     out.lse = log_sum_exp(out.sums);
@@ -76,24 +84,26 @@ class TileLogits {
     const auto part = [&](float max, float exp) {  // of the whole, relative to the largest logit
       return exp > 0 ? static_cast<double>(exp) * std::exp(max - row.sums.max) : 0.0;
     };
-    const int64_t runs = (head_.tiles() + kRun - 1) / kRun;
+    std::vector<double> masses;
     double total = 0;
-    for (int64_t run = 0; run < runs; ++run)
-      total += part(sums_.of(run, t).max, sums_.of(run, t).exp);
+    for (int64_t run = 0; run < runs(); ++run) {
+      const auto sums_of_run = sums(run, t);
+      masses.push_back(part(sums_of_run.max, sums_of_run.exp));
+      total += masses.back();
+    }
     double left = u * total;
     int64_t run = 0, last = 0;  // the last run with any mass, should rounding pass them all
-    for (; run < runs; ++run) {
-      const double mass = part(sums_.of(run, t).max, sums_.of(run, t).exp);
+    for (; run < runs(); ++run) {
+      const double mass = masses[static_cast<size_t>(run)];
       if (mass > 0) last = run;
       if (left < mass) break;
       left -= mass;
     }
-    if (run == runs) run = last;
+    if (run == runs()) run = last;
     int64_t tile = run * kRun;
     double before = 0;
     for (const int64_t end = std::min(head_.tiles(), tile + kRun); tile < end; ++tile) {
-      const auto i = static_cast<size_t>(tile * sums_.targets + t);
-      const double sum = part(max_[i], exp_[i]);
+      const double sum = part(max_[index(tile, t)], exp_[index(tile, t)]);
       if (left < sum || tile + 1 == end) break;
       before = sum;
     }
@@ -101,6 +111,14 @@ class TileLogits {
   }
 
  private:
+  int64_t runs() const { return (head_.tiles() + kRun - 1) / kRun; }
+  size_t index(int64_t row, int64_t t) const { return static_cast<size_t>(row * targets_ + t); }
+  /// Of a run: what its last tile came to.
+  RowSums<float> sums(int64_t run, int64_t t) const {
+    const size_t i = index(std::min(head_.tiles(), (run + 1) * kRun) - 1, t);
+    return {max_[i], exp_[i], 0, 0, 0};
+  }
+
   int64_t draw_from(int64_t t, int64_t tile, float max, double left) {
     const int64_t wide = head_.panel_width(t / kPanel);
     const float* z = at(tile, t / kPanel) + t % kPanel;
@@ -117,8 +135,9 @@ class TileLogits {
   const TileHead& head_;
   kernels::LogitMap<float> map_;
   Tensor tiles_;
-  RunSums sums_;
+  int64_t targets_;
   std::vector<float> max_, exp_;  // [tiles, targets] of a tile's run, up to and with the tile
+  std::vector<int32_t> best_;     // [runs, targets] the entry with the largest logit; or empty
 };
 
 /// The products of all tiles and what follows them, each weight tile once for all rows.
@@ -148,8 +167,9 @@ struct Side {
   TileHead head;
   TileLogits logits;
 
-  Side(const HeadSide& side, Tensor* kept)
-      : head(packed(side)), logits(head, head.map(), kept, side.hidden.size(0), side.hidden) {}
+  Side(const HeadSide& side, Tensor* kept, bool finds_best)
+      : head(packed(side)),
+        logits(head, head.map(), kept, side.hidden.size(0), side.hidden, finds_best) {}
 
   static TileHead packed(const HeadSide& side) {
     TileHead head(side.hidden.contiguous(), side.weight.contiguous(), side.logits);
@@ -194,18 +214,18 @@ Drawn draw(const HeadSide& first, const HeadSide* second, const DrawRows& rows,
   Drawn out{std::vector<int64_t>(count), std::vector<double>(count), std::vector<double>(count),
             std::vector<double>(count)};
   if (m == 0) return out;
-  Side side(first, &workspace.logits);
+  Side side(first, &workspace.logits, o.temperature == 0);
   std::optional<TileLogits> tempered;
   if (o.temperature != 1 && o.temperature != 0) {
     LogitOptions map = first.logits;
     map.temperature = o.temperature;
     tempered.emplace(side.head, TileHead(first.hidden, first.weight, map).map(),
-                     &workspace.tempered, m, first.hidden);
+                     &workspace.tempered, m, first.hidden, false);
   }
   multiply(side.head, side.logits, tempered ? &*tempered : nullptr);
   std::optional<Side> other;
   if (second != nullptr) {
-    other.emplace(*second, &workspace.second);
+    other.emplace(*second, &workspace.second, false);
     multiply(other->head, other->logits, nullptr);
   }
   const bool by_row = o.restricts() || other;

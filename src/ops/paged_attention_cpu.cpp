@@ -19,6 +19,7 @@ namespace {
 static_assert(kPagePositions == kBlock);
 
 constexpr int64_t kLanes = kBlock;  // most query heads of a tile
+constexpr int64_t kFewLanes = 3;    // for which a page is not worth widening
 
 /// Query heads [head, head + heads) of a sequence, which see the positions [begin, end) of one
 /// key-value head.
@@ -110,6 +111,13 @@ class Decode {
     }
   }
 
+  const T* keys_of(const Run& r) const {
+    return arrays_.keys + r.page * arrays_.keys_page + r.kv_head * arrays_.keys_head;
+  }
+  const T* values_of(const Run& r) const {
+    return arrays_.values + r.page * arrays_.values_page + r.kv_head * arrays_.values_head;
+  }
+
   /// A page of a head in f32: where it lies, or widened.
   const float* tile(const T* page) {
     if constexpr (std::is_same_v<T, float>) return page;
@@ -118,10 +126,13 @@ class Decode {
   }
 
   void score(const Run& r) {
-    const float* keys =
-        tile(arrays_.keys + r.page * arrays_.keys_page + r.kv_head * arrays_.keys_head);
-    tile_gemm(r.lanes, r.positions, shape_.d, q_ + r.lane * shape_.d, shape_.d, keys, kBlock,
-              p_ + r.lane * kBlock, kBlock, false);
+    const T* keys = keys_of(r);
+    const float* q = q_ + r.lane * shape_.d;
+    float* p = p_ + r.lane * kBlock;
+    if (r.lanes <= kFewLanes)
+      tile_rows(r.lanes, r.positions, shape_.d, q, shape_.d, keys, kBlock, p, kBlock, false);
+    else
+      tile_gemm(r.lanes, r.positions, shape_.d, q, shape_.d, tile(keys), kBlock, p, kBlock, false);
   }
 
   void soften(int64_t block) {
@@ -144,12 +155,16 @@ class Decode {
   }
 
   void add_values(const Run& r) {
-    const float* values =
-        tile(arrays_.values + r.page * arrays_.values_page + r.kv_head * arrays_.values_head);
+    const T* values = values_of(r);
     for (int64_t lane = r.lane; lane < r.lane + r.lanes; ++lane)
       for (int64_t c = 0; c < shape_.d; ++c) out_[lane * shape_.d + c] *= factor_[lane];
-    tile_gemm(r.lanes, shape_.d, r.positions, p_ + r.lane * kBlock, kBlock, values, shape_.d,
-              out_ + r.lane * shape_.d, shape_.d, true);
+    const float* p = p_ + r.lane * kBlock;
+    float* out = out_ + r.lane * shape_.d;
+    if (r.lanes <= kFewLanes)
+      tile_rows(r.lanes, shape_.d, r.positions, p, kBlock, values, shape_.d, out, shape_.d, true);
+    else
+      tile_gemm(r.lanes, shape_.d, r.positions, p, kBlock, tile(values), shape_.d, out, shape_.d,
+                true);
   }
 
   void close(const Unit& u, int64_t lane) {
@@ -182,15 +197,21 @@ Tensor decode(const Tensor& q, const Pages& pages, const PageTable& table,
   const int64_t kv_heads = pages.keys.size(1);
   const Shape shape{q.size(2), q.size(1) / kv_heads};
   const int64_t heads = std::min(shape.group, kLanes);
-  // Sequences of a head side by side, so that those of one prompt share its pages.
+  const int64_t* ends = table.lengths.const_data_ptr<int64_t>();
+  const auto first_page = [&](int64_t b) {
+    return table.pages.const_data_ptr<int64_t>()[b * table.pages.size(1)];
+  };
+  // Sequences of one prompt side by side, so that they share its pages, and head after head, as
+  // these lie in a page: what is read is mostly new to the caches and is best read in order.
   std::vector<Unit> units;
-  for (int64_t h = 0; h < kv_heads; ++h)
-    for (int64_t first = 0; first < shape.group; first += heads)
-      for (int64_t b = 0; b < q.size(0); ++b) {
-        const int64_t end = table.lengths.const_data_ptr<int64_t>()[b];
-        units.push_back({b, h, h * shape.group + first, std::min(heads, shape.group - first),
-                         o.window > 0 ? std::max<int64_t>(0, end - o.window) : 0, end});
-      }
+  for (int64_t begin = 0, next = 0; begin < q.size(0); begin = next) {
+    while (next < q.size(0) && first_page(next) == first_page(begin)) ++next;
+    for (int64_t h = 0; h < kv_heads; ++h)
+      for (int64_t first = 0; first < shape.group; first += heads)
+        for (int64_t b = begin; b < next; ++b)
+          units.push_back({b, h, h * shape.group + first, std::min(heads, shape.group - first),
+                           o.window > 0 ? std::max<int64_t>(0, ends[b] - o.window) : 0, ends[b]});
+  }
   const Arrays<T> arrays{rows_of<const T>(q),
                          rows_of<T>(out),
                          pages.keys.const_data_ptr<T>(),
@@ -222,10 +243,13 @@ void write(const Pages& pages, const Tensor& page, const Tensor& offset, const T
   T *keys = pages.keys.data_ptr<T>(), *values = pages.values.data_ptr<T>();
   const int64_t *places = page.const_data_ptr<int64_t>(), *at = offset.const_data_ptr<int64_t>();
   at::parallel_for(0, k.size(0), 16, [&](int64_t first, int64_t last) {
+    const auto column_of = [&](int64_t n, int64_t h) {
+      return keys + places[n] * pages.keys.stride(0) + h * pages.keys.stride(1) + at[n];
+    };
     for (int64_t n = first; n < last; ++n)
       for (int64_t h = 0; h < heads; ++h) {
         const T *k_row = from_k.at(n, h), *v_row = from_v.at(n, h);
-        T* column = keys + places[n] * pages.keys.stride(0) + h * pages.keys.stride(1) + at[n];
+        T* column = column_of(n, h);
         for (int64_t c = 0; c < d; ++c) column[c * kBlock] = k_row[c];
         std::copy_n(
             v_row, d,

@@ -58,6 +58,10 @@ class ThinLinear {
       int64_t panel = -1;
       for (int64_t task = first; task < last; ++task) {
         if (task / tiles != panel) pack(panel = task / tiles, scratch);
+        if (task + 1 < last) {
+          const Tile& next = tiles_[static_cast<size_t>((task + 1) % tiles)];
+          prefetch(next.weight, next.count * in_);
+        }
         product(tiles_[static_cast<size_t>(task % tiles)], panel, scratch);
       }
       tile_gemm_release();

@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include <array>
+#include <vector>
 
 #include "kernels/kernels.h"
 
@@ -54,6 +55,27 @@ void tile_gemm(int64_t m, int64_t n, int64_t k, const c10::BFloat16* a, int64_t 
   by_rows(m, [&](int64_t row, int64_t rows) {
     brgemm(rows, n, k, lda, ldb, ldc, add, a + row * lda, b, c + row * ldc, true);
   });
+}
+
+void tile_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+               int64_t ldb, float* c, int64_t ldc, bool add) {
+  const auto& kernels = kernels::table();
+  // Without fused additions the bits would be others than a micro-kernel's.
+  if (!kernels.fused) return tile_gemm(m, n, k, a, lda, b, ldb, c, ldc, add);
+  for (int64_t i = 0; i < m; ++i) kernels.row_gemm(n, k, a + i * lda, b, ldb, c + i * ldc, add);
+}
+
+void tile_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const c10::BFloat16* b,
+               int64_t ldb, float* c, int64_t ldc, bool add) {
+  const auto& kernels = kernels::table();
+  const auto* bits = reinterpret_cast<const uint16_t*>(b);
+  if (!kernels.fused) {
+    std::vector<float> wide(static_cast<size_t>(k * n));
+    for (int64_t i = 0; i < k; ++i) kernels.widen(n, bits + i * ldb, wide.data() + i * n);
+    return tile_gemm(m, n, k, a, lda, wide.data(), n, c, ldc, add);
+  }
+  for (int64_t i = 0; i < m; ++i)
+    kernels.row_gemm_bf16(n, k, a + i * lda, bits, ldb, c + i * ldc, add);
 }
 
 bool tile_gemm_has_bf16() {

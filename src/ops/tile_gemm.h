@@ -22,6 +22,21 @@ void tile_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, con
 void tile_gemm(int64_t m, int64_t n, int64_t k, const c10::BFloat16* a, int64_t lda,
                const c10::BFloat16* b, int64_t ldb, float* c, int64_t ldc, bool add);
 
+/// A few rows of A, for which calling a micro-kernel takes longer than the product; the same bits
+/// as tile_gemm's. `b` may be bf16, as it lies and widened while it is read.
+void tile_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+               int64_t ldb, float* c, int64_t ldc, bool add);
+void tile_rows(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const c10::BFloat16* b,
+               int64_t ldb, float* c, int64_t ldc, bool add);
+
+/// Asks for n elements that are about to be read. Rows of a matrix are too short for the processor
+/// to see them coming, and a product of few rows has nothing else to wait for.
+template <class T>
+void prefetch(const T* from, int64_t n) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(from + i, 0, 2);
+}
+
 /// Whether this processor multiplies bf16 tiles.
 bool tile_gemm_has_bf16();
 

@@ -99,11 +99,18 @@ void TileHead::begin_products(int64_t tile, Scratch& scratch) const {
 
 void TileHead::product(int64_t tile, int64_t panel, const Scratch& scratch, float* x) const {
   const int64_t n = entries(tile), d = width_, at = panel * kPanel * d, wide = panel_width(panel);
+  const auto multiply = [&](const auto* weight, const auto* columns) {
+    constexpr int64_t kRows = 64;
+    for (int64_t row = 0; row < n; row += kRows) {
+      if (panel == 0) prefetch(weight + (row + kRows) * d, kRows * d);
+      tile_gemm(std::min(kRows, n - row), wide, d, weight + row * d, d, columns + at, kPanel,
+                x + row * wide, wide, false);
+    }
+  };
   if (bf16_)
-    tile_gemm(n, wide, d, weight_at<c10::BFloat16>(tile), d, paired_columns_.data() + at, kPanel, x,
-              wide, false);
+    multiply(weight_at<c10::BFloat16>(tile), paired_columns_.data());
   else
-    tile_gemm(n, wide, d, scratch.weight, d, transposed_.data() + at, kPanel, x, wide, false);
+    multiply(scratch.weight, transposed_.data());
 }
 
 void TileHead::begin_gradients(int64_t tile, Scratch& scratch) const {

@@ -102,6 +102,27 @@ TEST(PagedAttentionTest, GivesASequenceTheSameBitsAloneAndWithAnyNumberOfThreads
   at::set_num_threads(before);
 }
 
+TEST(PagedAttentionTest, KeepsWhatIsNotANumberInItsSequence) {
+  at::manual_seed(15);
+  const Tensor q = at::randn({3, 2, 6}), lengths = at::tensor({70, 5, 70}, at::kLong);
+  const Tensor table = at::arange(6, at::kLong).view({3, 2});
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    Pages pages{at::randn({6, 2, 6, kPagePositions}).to(type),
+                at::randn({6, 2, kPagePositions, 6}).to(type)};
+    const auto attended = [&] {
+      return paged_attention(q.to(type), pages, {table, lengths}, {0.4});
+    };
+    const Tensor want = attended();
+    for (const Tensor& t : {pages.keys, pages.values}) {
+      t.narrow(0, 0, 2).fill_(kNaN);
+      t.narrow(0, 4, 2).fill_(std::numeric_limits<double>::infinity());
+    }
+    const Tensor got = attended();
+    EXPECT_TRUE(at::equal(got[1], want[1])) << type;
+    EXPECT_TRUE(got[0].isnan().all().item<bool>()) << type;
+  }
+}
+
 TEST(PagedAttentionTest, SaysWhatDoesNotFit) {
   const Tensor q = at::zeros({2, 3, 4});
   const Pages pages{at::zeros({5, 3, 4, 64}), at::zeros({5, 3, 64, 4})};
