@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 // A block's threads are fibers of one thread of the system, and the blocks of a cluster are
 // several of these.
@@ -121,11 +122,12 @@ T __shfl_down_sync(unsigned mask, T x, int offset) {
   return x;
 }
 
-inline int atomicAdd(int* p, int x) {
-  const int before = *p;
-  *p += x;
-  return before;
+inline int atomicAdd(int* p, int x) { return std::exchange(*p, *p + x); }
+inline unsigned long long atomicAdd(unsigned long long* p, unsigned long long x) {
+  return std::exchange(*p, *p + x);
 }
+inline unsigned atomicMin(unsigned* p, unsigned x) { return std::exchange(*p, std::min(*p, x)); }
+inline unsigned atomicMax(unsigned* p, unsigned x) { return std::exchange(*p, std::max(*p, x)); }
 
 using std::max;
 using std::min;

@@ -49,6 +49,43 @@ bool right(Wait wait, int distance, bool next_block) {
   return true;
 }
 
+/// What atomics leave of the numbers that threads bring, and what they return put together.
+__global__ void gather(unsigned long long* sums, unsigned* ends) {
+  unsigned long long* sum = reinterpret_cast<unsigned long long*>(shared_words);
+  unsigned* end = reinterpret_cast<unsigned*>(sum + 2);
+  if (threadIdx.x == 0) {
+    sum[0] = sum[1] = 0;
+    end[0] = UINT_MAX;
+    end[1] = 0;
+  }
+  __syncthreads();
+  const unsigned long long number = 1ULL << 40 | threadIdx.x;
+  const unsigned long long before = atomicAdd(&sum[0], number);
+  atomicAdd(&sum[1], before >> 40);  // how many came first
+  atomicMin(&end[0], 7 + threadIdx.x);
+  atomicMax(&end[1], 7 + threadIdx.x);
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int i = 0; i < 2; ++i) {
+    sums[i] = sum[i];
+    ends[i] = end[i];
+  }
+}
+
+bool gathers() {
+  constexpr unsigned kThreads = 64;
+  Buffer<unsigned long long> sums(2);
+  Buffer<unsigned> ends(2);
+  cudaLaunchConfig_t config;
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = 64;
+  cudaLaunchKernelEx(&config, gather, sums.device, ends.device);
+  read(sums, ends);
+  const unsigned long long pairs = kThreads * (kThreads - 1) / 2;
+  return sums[0] == (static_cast<unsigned long long>(kThreads) << 40) + pairs && sums[1] == pairs &&
+         ends[0] == 7 && ends[1] == 7 + kThreads - 1;
+}
+
 }  // namespace
 
 void check_emulator(Report& report) {
@@ -57,6 +94,7 @@ void check_emulator(Report& report) {
   report.that(!right(Wait::none, 32, false), "a missing barrier of the block went unnoticed");
   report.that(!right(Wait::warp, 32, false), "a barrier of the warp served for one of the block");
   report.that(!right(Wait::none, 1, false), "a missing barrier of the warp went unnoticed");
+  report.that(gathers(), "atomics lost something");
   report.that(right(Wait::cluster, 1, true), "a barrier of the cluster did not hold");
   report.that(!right(Wait::block, 1, true), "a missing barrier of the cluster went unnoticed");
 }
