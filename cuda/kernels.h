@@ -94,6 +94,41 @@ int head_statistics_gradient(const LogitRows& logits, const int64_t* targets,
                              const RowGradients& upstream, const RowStatistics& statistics,
                              const GradientRows& out, int parts, void* stream);
 
+// --- Drawing tokens ------------------------------------------------------------------------------
+
+/// What tokens are drawn from and how, as DrawOptions of luce/ops/draw.h says.
+struct DrawRows {
+  LogitRows first;                        // f32, of temperature 1
+  LogitRows second;                       // with the rows and vocabulary of `first`; no data: none
+  double second_weight = 0;               // in (0, 1] where there is a second
+  kernels::LogitMap<double> tempered;     // the first's map at the temperature
+  const double* uniform = nullptr;        // [rows] in [0, 1)
+  const int64_t* seen_offsets = nullptr;  // [rows + 1]; null: no penalty
+  const int64_t* seen = nullptr;  // tokens [offsets[row], offsets[row + 1]), which may repeat
+  double repetition_penalty = 1;
+  double temperature = 1;  // 0: the likeliest token
+  int64_t top_k = 0;       // 0: all
+  double top_p = 1;
+  double min_p = 0;
+  float* mixed = nullptr;  // [rows, vocabulary] working memory where there is a second or a penalty
+};
+
+/// One row's token; log-probs in nats.
+struct DrawnToken {
+  int64_t id;
+  double log_prob;  // of the first model at temperature 1, with the bits of head_statistics
+  double tempered;  // the same at the temperature, or at 1 where that is 0
+  double drawn;     // of the distribution that the token was drawn from
+};
+
+/// Bytes of working memory for each row.
+inline constexpr int64_t kDrawRowBytes = 32;
+
+/// Draws a token at each row; out [rows]. Of equally likely tokens the first counts as likelier,
+/// and a NaN counts as −∞. A row's result does not depend on the rows beside it. A row without any
+/// mass, such as one of NaN, gives some token of the vocabulary.
+int draw_tokens(const DrawRows& rows, void* working, DrawnToken* out, void* stream);
+
 // --- Divergences of two rows of logits -----------------------------------------------------------
 
 enum class DivergenceKind { forward_kl, reverse_kl, jensen_shannon };  // as in formulas.h

@@ -24,5 +24,6 @@ int main(int argc, char** argv) {
   if (wanted("attention")) check_attention(report);
   if (wanted("block")) check_block(report);
   if (wanted("adamw")) check_adamw(report);
+  if (wanted("draw")) check_draw(report);
   return report.finish();
 }

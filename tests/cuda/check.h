@@ -191,5 +191,6 @@ void check_divergence(Report& report);
 void check_attention(Report& report);
 void check_block(Report& report);
 void check_adamw(Report& report);
+void check_draw(Report& report);
 
 }  // namespace luce::cuda::check
