@@ -205,6 +205,49 @@ int merge_attention(Type type, int64_t rows, int64_t heads, int64_t width, const
                     const AttentionPart& first, const AttentionPart& second,
                     const AttentionPart& merged, void* stream);
 
+// --- Attention to pages --------------------------------------------------------------------------
+
+/// Positions of a page, as in luce/ops/paged_attention.h.
+inline constexpr int64_t kPagePositions = 64;
+
+/// Keys [P, K, d, kPagePositions] and values [P, K, kPagePositions, d]: strides in elements from
+/// page to page and from head to head; what is inside of a head is dense. Each head's keys begin at
+/// a multiple of 16 bytes.
+struct PageRows {
+  Type type = Type::f32;
+  void* keys = nullptr;
+  void* values = nullptr;
+  int64_t kv_heads = 0, width = 0;  // 1 ≤ width ≤ 256
+  int64_t keys_page = 0, keys_head = 0, values_page = 0, values_head = 0;
+};
+
+/// What a new token asks of its sequence's pages.
+struct PageQueries {
+  int64_t rows = 0, heads = 0;     // heads: a multiple of kv_heads
+  const int64_t* table = nullptr;  // [rows, columns]: the page of positions [64 · t, …)
+  const int64_t* lengths =
+      nullptr;  // [rows] positions, from 1 to 64 · columns; the last is its own
+  int64_t columns = 0;
+  double scale = 1;
+  double softcap = 0;
+  int64_t window = 0;  // as in AttentionShape
+};
+
+/// Numbers of working memory that paged_attention needs, wide. Like the grids of its kernels they
+/// depend on shapes alone, so that a captured graph serves all lengths.
+int64_t paged_attention_partials(const PageRows& pages, const PageQueries& queries);
+
+/// out [rows, H, d] for q [rows, H, d], both without gaps. A row's bits do not depend on the rows
+/// beside it nor on `columns`. Only positions that a row sees are read from values; keys of a page
+/// that holds one are read as a whole, and may be anything where no position is.
+int paged_attention(const PageRows& pages, const PageQueries& queries, const void* q,
+                    void* partials, void* out, void* stream);
+
+/// Writes row n of k and v [rows, K, d], rows `stride` elements apart, to place offset[n] of page
+/// page[n].
+int write_pages(const PageRows& pages, int64_t rows, const int64_t* page, const int64_t* offset,
+                const void* k, int64_t k_stride, const void* v, int64_t v_stride, void* stream);
+
 // --- Decoder blocks ------------------------------------------------------------------------------
 
 /// y = w ∘ cast(x / √(mean x² + eps)). Where `residual` is given, x + residual takes the place of x

@@ -25,5 +25,6 @@ int main(int argc, char** argv) {
   if (wanted("block")) check_block(report);
   if (wanted("adamw")) check_adamw(report);
   if (wanted("draw")) check_draw(report);
+  if (wanted("paged_attention")) check_paged_attention(report);
   return report.finish();
 }

@@ -192,5 +192,6 @@ void check_attention(Report& report);
 void check_block(Report& report);
 void check_adamw(Report& report);
 void check_draw(Report& report);
+void check_paged_attention(Report& report);
 
 }  // namespace luce::cuda::check
