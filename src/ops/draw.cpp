@@ -8,15 +8,18 @@
 
 #include "luce/base/error.h"
 #include "ops/draw_cpu.h"
+#include "ops/draw_cuda.h"
 
 namespace luce {
 namespace {
 
 constexpr double kNone = -std::numeric_limits<double>::infinity();
 
-bool has_kernel(const HeadSide& side) {
+/// Whether kernels of the device that `like` is on read this side.
+bool has_kernel(const HeadSide& side, const HeadSide& like) {
   const auto type = side.hidden.scalar_type();
-  return side.hidden.is_cpu() && (type == at::kFloat || type == at::kBFloat16);
+  return side.hidden.device() == like.hidden.device() &&
+         (type == at::kFloat || type == at::kBFloat16);
 }
 
 void check(const HeadSide& side) {
@@ -134,11 +137,15 @@ Drawn composed::draw(const HeadSide& first, const HeadSide* second, const DrawRo
 
 Drawn draw(const HeadSide& first, const HeadSide* second, const DrawRows& rows,
            const DrawOptions& o, DrawWorkspace& workspace) {
-  if (!has_kernel(first) || (second != nullptr && !has_kernel(*second)))
-    return composed::draw(first, second, rows, o);
-  const at::NoGradGuard no_grad;
-  check(first, second, rows, o);
-  return cpu::draw(first, second, rows, o, workspace);
+  if (has_kernel(first, first) && (second == nullptr || has_kernel(*second, first))) {
+    const at::NoGradGuard no_grad;
+    check(first, second, rows, o);
+    if (first.hidden.is_cpu()) return cpu::draw(first, second, rows, o, workspace);
+#if defined(LUCE_CUDA)
+    if (first.hidden.is_cuda()) return cuda_draw(first, second, rows, o, workspace);
+#endif
+  }
+  return composed::draw(first, second, rows, o);
 }
 
 }  // namespace luce

@@ -7,12 +7,17 @@
 
 #include "luce/base/error.h"
 #include "ops/paged_attention_cpu.h"
+#include "ops/paged_attention_cuda.h"
 
 namespace luce {
 namespace {
 
-bool has_kernel(const Tensor& x) {
-  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+bool has_kernel(const Tensor& x, [[maybe_unused]] const Pages& pages) {
+  if (x.scalar_type() != at::kFloat && x.scalar_type() != at::kBFloat16) return false;
+#if defined(LUCE_CUDA)
+  if (x.is_cuda()) return cuda_pages_covers(pages);
+#endif
+  return x.is_cpu();
 }
 
 bool are_pages(const Pages& p, at::ScalarType type) {
@@ -77,7 +82,12 @@ void write_pages(const Pages& pages, const Tensor& page, const Tensor& offset, c
         shown(k), ", ", shown(v)));
   check_range(page, 0, pages.keys.size(0) - 1, "write_pages", "pages");
   check_range(offset, 0, kPagePositions - 1, "write_pages", "offsets");
-  if (has_kernel(k)) return cpu::write_pages(pages, page, offset, k, v);
+  if (has_kernel(k, pages)) {
+#if defined(LUCE_CUDA)
+    if (k.is_cuda()) return cuda_write_pages(pages, page, offset, k, v);
+#endif
+    return cpu::write_pages(pages, page, offset, k, v);
+  }
   pages.keys.permute({0, 3, 1, 2}).index_put_({page, offset}, k);
   pages.values.permute({0, 2, 1, 3}).index_put_({page, offset}, v);
 }
@@ -85,8 +95,11 @@ void write_pages(const Pages& pages, const Tensor& page, const Tensor& offset, c
 Tensor paged_attention(const Tensor& q, const Pages& pages, const PageTable& table,
                        const AttentionOptions& o) {
   check(q, pages, table, o);
-  return has_kernel(q) ? cpu::paged_attention(q, pages, table, o)
-                       : composed::paged_attention(q, pages, table, o);
+  if (!has_kernel(q, pages)) return composed::paged_attention(q, pages, table, o);
+#if defined(LUCE_CUDA)
+  if (q.is_cuda()) return cuda_paged_attention(q, pages, table, o);
+#endif
+  return cpu::paged_attention(q, pages, table, o);
 }
 
 Tensor composed::paged_attention(const Tensor& q_in, const Pages& pages, const PageTable& table,
