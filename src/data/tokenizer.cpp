@@ -232,6 +232,7 @@ struct Tokenizer::Impl {
 
   void resolve(const Settings& settings);
   void make_encoders(const Settings& settings);
+  bool has(int64_t id) const;
   void check(int64_t id) const;
   const AddedToken* added_at(std::string_view text, size_t at) const;
   void encode_stretch(std::string_view text, bool prefix, size_t max,
@@ -342,8 +343,12 @@ void Tokenizer::Impl::make_encoders(const Settings& settings) {
   fingerprint = hex(hasher.digest());
 }
 
+bool Tokenizer::Impl::has(int64_t id) const {
+  return id >= 0 && (id < static_cast<int64_t>(model.pieces.size()) || by_id.count(id) != 0);
+}
+
 void Tokenizer::Impl::check(int64_t id) const {
-  if (id >= 0 && (id < static_cast<int64_t>(model.pieces.size()) || by_id.count(id) != 0)) return;
+  if (has(id)) return;
   throw DataError(
       cat("token id ", id, " is not in the vocabulary of ", name, " (", vocab_size, " tokens)"));
 }
@@ -479,7 +484,8 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
 std::string Tokenizer::decode_completion(const std::vector<int64_t>& prompt,
                                          const std::vector<int64_t>& completion) const {
   std::vector<int64_t> all = prompt;
-  all.insert(all.end(), completion.begin(), completion.end());
+  for (const int64_t id : completion)
+    if (impl_->has(id)) all.push_back(id);
   const std::string before = decode(prompt), after = decode(all);
   // They part early where the prompt ends inside a character, whose bytes alone decode to U+FFFD.
   size_t same = static_cast<size_t>(

@@ -128,6 +128,9 @@ TEST(Tokenizer, ACompletionDecodesToWhatItAddsToThePrompt) {
   // The prompt ends inside é: the character belongs to the completion.
   EXPECT_EQ(tokenizer->decode_completion({1, 261, 3 + 0xC3}, {3 + 0xA9, 261}), "é a");
   EXPECT_EQ(tokenizer->decode_completion({1, 261}, {}), "");
+  // A model may have more rows than there are tokens.
+  const int64_t behind = tokenizer->vocab_size();
+  EXPECT_EQ(tokenizer->decode_completion({1, 261}, {behind, 261, behind + 60}), " a");
 }
 
 TEST(Tokenizer, ALimitGivesTheFirstTokensOfTheWhole) {

@@ -40,7 +40,8 @@ class Tokenizer {
   std::string decode(const std::vector<int64_t>& ids, bool skip_special = true) const;
 
   /// The text that `completion` adds to `prompt`: decode(prompt + completion) minus decode(prompt).
-  /// A character whose bytes are split between the two belongs to the completion.
+  /// A character whose bytes are split between the two belongs to the completion. Ids without a
+  /// token, which a model with more rows than there are tokens may sample, have no text.
   std::string decode_completion(const std::vector<int64_t>& prompt,
                                 const std::vector<int64_t>& completion) const;
 
