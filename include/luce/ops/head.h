@@ -81,7 +81,8 @@ HeadStats head(const Tensor& hidden, const Tensor& weight, const Tensor& targets
 /// All logits of some rows, for a sampler.
 struct Logits {
   Tensor values;  // [M, V] z, f32 (f64 for f64 inputs)
-  Tensor lse;     // [M] log Σ exp z: values − lse are the log-probs that head gives, bit by bit
+  Tensor lse;  // [M] log Σ exp z: values − lse are the log-probs that head gives, on a CPU bit
+               // by bit, on a GPU within rounding
 };
 Logits head_logits(const Tensor& hidden, const Tensor& weight, const LogitOptions& options = {});
 
