@@ -5,11 +5,7 @@
 
 #include "luce/base/error.h"
 #include "luce/base/estimate.h"
-#include "luce/base/file.h"
-#include "luce/base/log.h"
 #include "luce/base/random.h"
-#include "luce/data/training_report.h"
-#include "luce/data/utf8.h"
 
 namespace luce {
 namespace {
@@ -24,24 +20,6 @@ double deviation_of(const std::vector<double>& values) {
     if (!std::isnan(v)) there.push_back(v);
   const Estimate e = mean_of(there);
   return e.error * std::sqrt(static_cast<double>(e.count));
-}
-
-/// A text in one line of so many characters, its end where it is longer.
-std::string in_width(const std::string& text, size_t width) {
-  std::vector<std::string_view> characters;
-  for (std::string_view rest = text; !rest.empty();) {
-    const size_t n = std::max<size_t>(1, utf8_length(rest));
-    characters.push_back(rest.substr(0, n));
-    rest.remove_prefix(n);
-  }
-  std::string out;
-  const size_t n = characters.size();
-  if (n > width) out = "…";
-  for (size_t i = n > width ? n - width + 1 : 0; i < n; ++i) {
-    const bool is_blank = characters[i] == "\n" || characters[i] == "\r" || characters[i] == "\t";
-    out += is_blank ? " " : characters[i];
-  }
-  return out + std::string(n < width ? width - n : 0, ' ');
 }
 
 }  // namespace
@@ -204,153 +182,6 @@ void record_rollout(const std::vector<RolloutGroup>& groups, Metrics& metrics) {
   if (ended == 0) return;
   metrics.set("completions/min_terminated_length", shortest_ended);
   metrics.set("completions/max_terminated_length", longest_ended);
-}
-
-Rollout CollectedRollout::flat(const std::vector<double>& reward_weights) const {
-  Rollout out;
-  out.reward_weights = reward_weights;
-  out.reward_parts.resize(reward_weights.size());
-  for (const auto& group : groups) {
-    for (size_t i = 0; i < group.samples.size(); ++i) {
-      const Sample& sample = group.samples[i];
-      out.offset.push_back(out.offset.back() + static_cast<int64_t>(sample.ids.size()));
-      out.truncated.push_back(!sample.stopped);
-      out.rewards.push_back(group.rewards[i]);
-      for (size_t k = 0; k < reward_weights.size(); ++k)
-        out.reward_parts[k].push_back(group.parts[i][k]);
-      for (const StepReward& step : group.steps[i]) {
-        if (step.end < 1 || step.end > static_cast<int64_t>(sample.ids.size()) ||
-            !std::isfinite(step.value))
-          throw DataError(cat("a reward gave ", step.value, " for a step that ends after token ",
-                              step.end, " of a completion of ", sample.ids.size(), " tokens"));
-        out.token_rewards.resize(static_cast<size_t>(out.offset.back()));
-        const int64_t begin = out.offset[out.offset.size() - 2];
-        out.token_rewards[static_cast<size_t>(begin + step.end - 1)] += step.value;
-      }
-    }
-    out.group.push_back(out.num_completions());
-    out.greedy_rewards.push_back(group.greedy_reward);
-  }
-  if (!out.token_rewards.empty()) out.token_rewards.resize(static_cast<size_t>(out.num_tokens()));
-  return out;
-}
-
-Json CollectedRollout::save() const {
-  Json list = Json::array();
-  for (const auto& group : groups) {
-    Json samples = Json::array();
-    for (size_t i = 0; i < group.samples.size(); ++i) {
-      const Sample& s = group.samples[i];
-      Json steps = Json::array();
-      for (const StepReward& step : group.steps[i])
-        steps.push_back(Json::array({step.end, step.value}));
-      samples.push_back({{"ids", s.ids},
-                         {"logps", s.logps},
-                         {"tempered", s.tempered},
-                         {"drawn", s.drawn},
-                         {"stopped", s.stopped},
-                         {"version", s.version},
-                         {"text", group.texts[i]},
-                         {"reward", group.rewards[i]},  // NaN is written as null
-                         {"parts", group.parts[i]},
-                         {"steps", steps}});
-    }
-    list.push_back(
-        {{"prompt", group.prompt}, {"greedy_reward", group.greedy_reward}, {"samples", samples}});
-  }
-  return {{"index", index}, {"groups", list}};
-}
-
-CollectedRollout CollectedRollout::load(const Json& json) {
-  const auto number = [](const Json& value) { return value.is_null() ? NAN : value.get<double>(); };
-  CollectedRollout out;
-  try {
-    out.index = json.at("index").get<int64_t>();
-    for (const Json& entry : json.at("groups")) {
-      RolloutGroup group;
-      group.prompt = entry.at("prompt").get<int64_t>();
-      group.greedy_reward = number(entry.at("greedy_reward"));
-      for (const Json& s : entry.at("samples")) {
-        group.samples.push_back({.ids = s.at("ids").get<std::vector<int64_t>>(),
-                                 .logps = s.at("logps").get<std::vector<double>>(),
-                                 .tempered = s.at("tempered").get<std::vector<double>>(),
-                                 .drawn = s.at("drawn").get<std::vector<double>>(),
-                                 .stopped = s.at("stopped").get<bool>(),
-                                 .version = s.at("version").get<int64_t>()});
-        group.texts.push_back(s.at("text").get<std::string>());
-        group.rewards.push_back(number(s.at("reward")));
-        group.parts.emplace_back();
-        for (const Json& part : s.at("parts")) group.parts.back().push_back(number(part));
-        group.steps.emplace_back();
-        for (const Json& step : s.at("steps"))
-          group.steps.back().push_back({step.at(0).get<int64_t>(), step.at(1).get<double>()});
-      }
-      out.groups.push_back(std::move(group));
-    }
-  } catch (const Json::exception& failure) {
-    throw DataError(cat("the checkpoint holds no rollout: ", failure.what()));
-  }
-  return out;
-}
-
-std::string rollout_lines(const CollectedRollout& rollout, const std::vector<Prompt>& prompts,
-                          const std::vector<NamedReward>& rewards,
-                          const std::vector<double>& advantages, int64_t step) {
-  std::string out;
-  size_t c = 0;
-  for (const auto& group : rollout.groups) {
-    const Prompt& prompt = prompts[static_cast<size_t>(group.prompt)];
-    for (size_t i = 0; i < group.samples.size(); ++i, ++c) {
-      Json line = {{"step", step},
-                   {"row", prompt.row},
-                   {"prompt", prompt.text},
-                   {"completion", group.texts[i]},
-                   {"completion_ids", group.samples[i].ids},
-                   {"reward", group.rewards[i]}};
-      for (size_t k = 0; k < rewards.size(); ++k)
-        line["rewards/" + rewards[k].name] = group.parts[i][k];
-      if (c < advantages.size()) line["advantage"] = advantages[c];
-      line["stopped"] = group.samples[i].stopped;
-      out += line.dump() + "\n";
-    }
-  }
-  return out;
-}
-
-void RolloutLog::operator()(const CollectedRollout& rollout, const RolloutSource& source,
-                            const std::vector<double>& advantages, int64_t step) const {
-  if (!folder.empty())
-    write_file_atomic(
-        folder / cat("step-", step, ".jsonl"),
-        rollout_lines(rollout, source.prompts(), source.rewards().functions(), advantages, step));
-  if (shown == 0) return;
-  const Table table = rollout_table(rollout, source.prompts(), shown);
-  std::string text = cat("step ", step, ": completions and what they earned");
-  for (const auto& row : table.rows)
-    text +=
-        cat("\n  ", in_width(row[3], 9), " | ", in_width(row[0], 40), " | ", in_width(row[1], 80));
-  log::info(text);
-}
-
-Json rollout_sections(const CollectedRollout& rollout, const std::vector<Prompt>& prompts) {
-  constexpr int64_t kShown = 20;
-  Json sections = Json::array();
-  if (rollout.groups.empty()) return sections;
-  sections.push_back({{"type", "heading"}, {"text", "Completions of the last rollout"}});
-  sections.push_back(report_section(rollout_table(rollout, prompts, kShown)));
-  return sections;
-}
-
-Table rollout_table(const CollectedRollout& rollout, const std::vector<Prompt>& prompts,
-                    int64_t count) {
-  Table out{.title = "Completions", .columns = {"prompt", "completion", "tokens", "reward"}};
-  for (const auto& group : rollout.groups) {
-    if (static_cast<int64_t>(out.rows.size()) == count) break;
-    const auto n = group.samples.front().ids.size();
-    out.rows.push_back({prompts[static_cast<size_t>(group.prompt)].text, group.texts.front(),
-                        cat(n), cat(group.rewards.front())});
-  }
-  return out;
 }
 
 }  // namespace luce
