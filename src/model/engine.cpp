@@ -73,8 +73,14 @@ class Run {
   EngineUse use() const { return {prompt_tokens_, new_tokens_, steps_, ledger_.peak_bytes()}; }
 
  private:
-  Tensor on_device(const std::vector<int64_t>& values) const {
-    return at::tensor(values, at::kLong).to(models_[0]->options().device);
+  /// The lists on the device of the models, in one transfer.
+  std::vector<Tensor> on_device(const std::vector<std::vector<int64_t>>& lists) const {
+    std::vector<int64_t> all, sizes;
+    for (const auto& list : lists) {
+      all.insert(all.end(), list.begin(), list.end());
+      sizes.push_back(static_cast<int64_t>(list.size()));
+    }
+    return at::tensor(all, at::kLong).to(models_[0]->options().device).split_with_sizes(sizes);
   }
 
   /// Fills free slots with samples of prompts that were read, then of further prompts.
@@ -139,7 +145,6 @@ class Run {
       rows.read_at.push_back(rows.count());
       rows.add(s.tokens.back(), s.cached++, s.pages);
     }
-    const PageTable table = page_table(going);
     std::vector<TreeSegment> segments;
     const int64_t decoded = rows.count();
     for (size_t i = read; i < reading_.size(); ++i) {
@@ -155,9 +160,12 @@ class Run {
     hidden_.clear();
     if (rows.count() == 0) return;
     steps_ += going > 0 ? 1 : 0;
-    const Tensor tokens = on_device(rows.tokens), positions = on_device(rows.positions),
-                 page = on_device(rows.page), offset = on_device(rows.offset),
-                 read_at = on_device(rows.read_at);
+    const HostTable host = page_table(going);
+    const auto lists = on_device({rows.tokens, rows.positions, rows.page, rows.offset, rows.read_at,
+                                  host.pages, host.lengths});
+    const Tensor &tokens = lists[0], &positions = lists[1], &page = lists[2], &offset = lists[3],
+                 &read_at = lists[4];
+    const PageTable table{lists[5].view({-1, host.columns}), lists[6]};
     for (size_t m = 0; m < models_.size(); ++m) {
       const CausalLM& model = *models_[m];
       const AttentionOptions options{.scale = model.attention_scale()};
@@ -181,7 +189,11 @@ class Run {
     }
   }
 
-  PageTable page_table(size_t going) const {
+  struct HostTable {
+    std::vector<int64_t> pages, lengths;  // [going, columns], [going]
+    int64_t columns;
+  };
+  HostTable page_table(size_t going) const {
     size_t columns = 1;
     for (size_t i = 0; i < going; ++i) columns = std::max(columns, slots_[i].pages.size());
     std::vector<int64_t> pages(going * columns), lengths;
@@ -190,7 +202,7 @@ class Run {
                 pages.begin() + static_cast<std::ptrdiff_t>(i * columns));
       lengths.push_back(slots_[i].cached);
     }
-    return {on_device(pages).view({-1, static_cast<int64_t>(columns)}), on_device(lengths)};
+    return {std::move(pages), std::move(lengths), static_cast<int64_t>(columns)};
   }
 
   /// Gives the slots from number `going` on the pages of their prompts and its hidden state.
