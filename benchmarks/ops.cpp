@@ -386,7 +386,7 @@ int run(int argc, char** argv) {
     else
       throw UsageError(
           cat("luce_bench: no row \"", argument,
-              "\"; there are gemm-f32, gemm-bf16, head-f32, head-bf16, sharing, modes, "
+              "\"; there are gemm-f32, gemm-bf16, head-f32, head-bf16, decode, sharing, modes, "
               "losses and growth"));
   }
   for (const Json& config : steps)

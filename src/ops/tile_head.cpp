@@ -99,18 +99,21 @@ void TileHead::begin_products(int64_t tile, Scratch& scratch) const {
 
 void TileHead::product(int64_t tile, int64_t panel, const Scratch& scratch, float* x) const {
   const int64_t n = entries(tile), d = width_, at = panel * kPanel * d, wide = panel_width(panel);
-  const auto multiply = [&](const auto* weight, const auto* columns) {
+  // `there`: rows from this tile on that lie behind one another.
+  const auto multiply = [&](const auto* weight, int64_t there, const auto* columns) {
     constexpr int64_t kRows = 64;
     for (int64_t row = 0; row < n; row += kRows) {
-      if (panel == 0) prefetch(weight + (row + kRows) * d, kRows * d);
+      const int64_t left = there - row - kRows;
+      if (panel == 0 && left > 0) prefetch(weight + (row + kRows) * d, std::min(kRows, left) * d);
       tile_gemm(std::min(kRows, n - row), wide, d, weight + row * d, d, columns + at, kPanel,
                 x + row * wide, wide, false);
     }
   };
   if (bf16_)
-    multiply(weight_at<c10::BFloat16>(tile), paired_columns_.data());
+    multiply(weight_at<c10::BFloat16>(tile), vocabulary_ - first(tile), paired_columns_.data());
   else
-    multiply(scratch.weight, transposed_.data());
+    multiply(scratch.weight, scratch.tile.empty() ? vocabulary_ - first(tile) : n,
+             transposed_.data());
 }
 
 void TileHead::begin_gradients(int64_t tile, Scratch& scratch) const {
