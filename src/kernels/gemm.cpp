@@ -46,7 +46,7 @@ template <class Load>
 LUCE_HD void row_product(int64_t n, int64_t k, const float* a, float* c, bool add,
                          const Load& load) {
   for (int64_t j = 0; j < n; j += 4 * kLanes) {
-    const auto block = [&](auto vectors) {
+    const auto part = [&](auto vectors) {
       constexpr int kVectors = decltype(vectors)::value;
       const int tail = static_cast<int>(n - j) - (kVectors - 1) * kLanes;
       const auto from = [&](int64_t i, int at, int count) { return load(i, j + at, count); };
@@ -56,13 +56,13 @@ LUCE_HD void row_product(int64_t n, int64_t k, const float* a, float* c, bool ad
         row_block<kVectors>(k, a, tail, c + j, add, from);
     };
     if (n - j > 3 * kLanes)
-      block(Count<4>{});
+      part(Count<4>{});
     else if (n - j > 2 * kLanes)
-      block(Count<3>{});
+      part(Count<3>{});
     else if (n - j > kLanes)
-      block(Count<2>{});
+      part(Count<2>{});
     else
-      block(Count<1>{});
+      part(Count<1>{});
   }
 }
 

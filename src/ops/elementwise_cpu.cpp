@@ -62,12 +62,15 @@ constexpr int64_t kRows = 128;
 /// Elements that a thread takes at least, and those that it takes at once.
 constexpr int64_t kGrain = 16384, kAtOnce = 4096;
 
+/// Rows of d elements that are taken at once.
+int64_t at_once(int64_t d) { return std::max<int64_t>(1, kAtOnce / std::max<int64_t>(1, d)); }
+
 /// Calls fn(begin, rows) for all of n rows of d elements, on all threads; `make` is called once a
 /// thread and makes fn with its buffers.
 template <class Make>
 void for_rows(int64_t n, int64_t d, const Make& make) {
-  const int64_t width = std::max<int64_t>(1, d), rows = std::max<int64_t>(1, kAtOnce / width);
-  at::parallel_for(0, n, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+  const int64_t rows = at_once(d), grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, d));
+  at::parallel_for(0, n, grain, [&](int64_t begin, int64_t end) {
     auto fn = make();
     for (int64_t r = begin; r < end; r += rows) fn(r, std::min(rows, end - r));
   });
@@ -98,7 +101,7 @@ NormBackward norm_backward(const Tensor& x, const Tensor& w_in, const Tensor& rs
   at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
     In x_in(x, d), dy_in(dy, d), d_sum_in(d_sum, d);
     Out dx_out(dx, d);
-    const int64_t step = std::max<int64_t>(1, kAtOnce / std::max<int64_t>(1, d));
+    const int64_t step = at_once(d);
     for (int64_t part = first; part < last; ++part)
       for (int64_t begin = part * kRows, end = std::min(n, begin + kRows); begin < end;
            begin += step) {

@@ -243,13 +243,10 @@ void write(const Pages& pages, const Tensor& page, const Tensor& offset, const T
   T *keys = pages.keys.data_ptr<T>(), *values = pages.values.data_ptr<T>();
   const int64_t *places = page.const_data_ptr<int64_t>(), *at = offset.const_data_ptr<int64_t>();
   at::parallel_for(0, k.size(0), 16, [&](int64_t first, int64_t last) {
-    const auto column_of = [&](int64_t n, int64_t h) {
-      return keys + places[n] * pages.keys.stride(0) + h * pages.keys.stride(1) + at[n];
-    };
     for (int64_t n = first; n < last; ++n)
       for (int64_t h = 0; h < heads; ++h) {
         const T *k_row = from_k.at(n, h), *v_row = from_v.at(n, h);
-        T* column = column_of(n, h);
+        T* column = keys + places[n] * pages.keys.stride(0) + h * pages.keys.stride(1) + at[n];
         for (int64_t c = 0; c < d; ++c) column[c * kBlock] = k_row[c];
         std::copy_n(
             v_row, d,
